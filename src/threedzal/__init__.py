@@ -1,0 +1,1 @@
+"""3DzAL: zero-shot 3D anomaly localisation (WACV 2025)."""
