@@ -1,0 +1,290 @@
+"""One scan: read it, check it, bring it to the network's size, and bring a map back to the scan's own size.
+
+Section 4 of the paper ("we resize the original data resolution to H=W=224 and use the 8x8 patch size"). Everything
+that turns a scan on disk into tensors is named in `ScanPreparation`, which travels inside the fitted file, so that
+a scan at the plant is prepared exactly as those in training were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from threedzal.errors import UserError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ScanPreparation:
+    """How a scan becomes tensors. Lengths in metres; every field is an option of the data module."""
+
+    image_size: int = 224
+    patch_size: int = 8
+    points_per_patch: int = 64
+    min_valid_points: int = 16
+    background: Literal["remove", "keep"] = "remove"
+    pad_to_square: bool = True
+    patch_source: Literal["neighbours", "grid"] = "neighbours"
+    patch_scale: Literal["unit", "scan", "metric"] = "unit"
+    normals: Literal["oriented", "raw"] = "oriented"
+    fpfh: bool = True
+    fpfh_backend: Literal["torch", "open3d"] = "torch"
+    fpfh_radius: float = 0.25
+    fpfh_neighbours: int = 100
+    normal_radius: float = 0.1
+    normal_neighbours: int = 30
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 1 or self.image_size % self.patch_size:
+            raise UserError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}: "
+                "choose sizes that divide, as 224 and 8"
+            )
+        if self.patch_source == "grid" and self.points_per_patch != self.patch_size**2:
+            raise UserError(
+                f"patch_source grid has {self.patch_size**2} pixels a cell, but points_per_patch is "
+                f"{self.points_per_patch}: make them equal or use patch_source neighbours"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side, 28 in the paper."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """Where a scan is and what it is; `defect` is `good` for a scan without one."""
+
+    class_name: str
+    split: str
+    defect: str
+    name: str
+    xyz: Path
+    rgb: Path | None = None
+    gt: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """`cable_gland/test/cut/000`"""
+        return "/".join(part for part in (self.class_name, self.split, self.defect, self.name) if part)
+
+    @property
+    def label(self) -> int:
+        """1 for a defective scan."""
+        return int(self.defect != "good")
+
+
+@dataclass
+class Scan:
+    """One scan, or a batch of them (then every tensor has a leading B and `record` is a list)."""
+
+    rgb: Tensor  # (3,H,W) float32, ImageNet-normalised; 0, ImageNet's mean, outside the object if background is removed
+    xyz: Tensor  # (3,H,W) float32 metres, exactly 0 where not valid
+    valid: Tensor  # (H,W) bool: measured, and not background
+    object: Tensor  # (H,W) bool: the object's silhouette, its small unmeasured gaps closed
+    mask: Tensor  # (1,H,W) bool: ground truth
+    label: Tensor  # () int64: 1 for a defective scan
+    patches: Tensor  # (P,K,3) float32: the grid cells' point patches, normalised; zeros where `cells` is False
+    cells: Tensor  # (P,) bool: the cell has at least `min_valid_points` measured points
+    fpfh: Tensor | None  # (33,G,G) float32, 3x3 average-pooled and resized to the grid
+    size: Tensor  # (2,) int64: height and width on disk
+    record: ScanRecord | list[ScanRecord]
+
+    def to(self, device: torch.device | str, **kwargs) -> Scan:
+        """The same scan with its tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, **kwargs))
+
+    def pin_memory(self) -> Scan:
+        """The same scan in page-locked memory (PyTorch's loader calls this)."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function) -> Scan:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: function(v) for k, v in moved.items() if isinstance(v, Tensor)})
+
+
+def collate_scans(scans: list[Scan]) -> Scan:
+    """Stack scans into a batch: every tensor gets a leading B, `record` becomes a list of B records."""
+    batch = {}
+    for name in (f.name for f in fields(Scan)):
+        values = [getattr(scan, name) for scan in scans]
+        batch[name] = torch.stack(values) if isinstance(values[0], Tensor) else values
+    if batch["fpfh"][0] is None:
+        batch["fpfh"] = None
+    return Scan(**batch)
+
+
+def read_xyz(path: Path | str) -> np.ndarray:
+    """Organised points of a TIFF, (h,w,3) float32 metres; pixels without a measurement are (0,0,0).
+
+    Raises:
+        UserError: the file cannot be read or is not (h,w,3).
+    """
+    import tifffile
+
+    try:
+        xyz = tifffile.imread(path)
+    except Exception as error:  # tifffile raises many kinds; the user needs the file's name and the reason
+        raise UserError(f"{path}: cannot be read as a TIFF of points ({error})") from error
+    if xyz.ndim != 3 or xyz.shape[2] != 3:
+        raise UserError(
+            f"{path}: holds an array of shape {xyz.shape}, but a scan is (height, width, 3), x y z in metres"
+        )
+    return np.ascontiguousarray(xyz, dtype=np.float32)
+
+
+def read_rgb(path: Path | str) -> np.ndarray:
+    """Picture as (h,w,3) uint8."""
+    return _read_picture(path, "RGB")
+
+
+def read_mask(path: Path | str) -> np.ndarray:
+    """Ground truth as (h,w) bool. Its values name the defect kind, so anything above 0 is defective."""
+    mask = _read_picture(path, None)
+    return (mask if mask.ndim == 2 else mask.max(axis=2)) > 0
+
+
+def _read_picture(path: Path | str, mode: str | None) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert(mode) if mode else picture)
+    except Exception as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def prepare_scan(
+    xyz: np.ndarray,
+    rgb: np.ndarray | None,
+    mask: np.ndarray | None,
+    *,
+    preparation: ScanPreparation,
+    record: ScanRecord,
+    foreground: np.ndarray | None = None,
+    cache=None,
+) -> Scan:
+    """Bring one scan to the network's size.
+
+    Args:
+        xyz: (h,w,3) float32 metres, (0,0,0) or NaN where there is no measurement.
+        rgb: (h,w,3) uint8, or None: the picture is then ImageNet's mean everywhere.
+        mask: (h,w) bool ground truth, or None: no pixel is defective.
+        foreground: (h,w) bool, the object's measured pixels; found by `find_foreground` where None is given.
+        cache: `threedzal.features.cache.ArrayCache` for what is slow (background, FPFH), or None.
+    """
+    from threedzal.data.background import silhouette
+    from threedzal.data.patches import grid_patches
+
+    if rgb is not None and rgb.shape[:2] != xyz.shape[:2]:
+        raise UserError(
+            f"{record.rgb}: is {rgb.shape[1]}x{rgb.shape[0]} pixels, but {record.xyz} is {xyz.shape[1]}x{xyz.shape[0]}"
+        )
+    height, width = xyz.shape[:2]
+    xyz = np.nan_to_num(xyz, nan=0.0, posinf=0.0, neginf=0.0)
+    measured = xyz.any(axis=2)
+    if preparation.background == "keep":
+        foreground, outline = measured, np.ones_like(measured)
+    else:
+        if foreground is None:
+            foreground = _foreground(xyz, cache)
+        outline = silhouette(foreground)
+
+    fit = partial(_fit, size=preparation.image_size, pad=preparation.pad_to_square)
+    valid = fit(torch.from_numpy(foreground & measured)[None].float(), mode="nearest-exact")[0] > 0
+    outline = fit(torch.from_numpy(outline)[None].float(), mode="nearest-exact")[0] > 0
+    points = fit(torch.from_numpy(xyz).permute(2, 0, 1), mode="nearest-exact") * valid
+    truth = torch.zeros(height, width) if mask is None else torch.from_numpy(mask).float()
+    patches, cells = grid_patches(points, valid, preparation=preparation)
+    return Scan(
+        rgb=_normalise(rgb, fit, outline),
+        xyz=points,
+        valid=valid,
+        object=outline,
+        mask=fit(truth[None], mode="nearest-exact") > 0,
+        label=torch.tensor(record.label),
+        patches=patches,
+        cells=cells,
+        fpfh=_fpfh(points, valid, preparation, cache) if preparation.fpfh else None,
+        size=torch.tensor([height, width]),
+        record=record,
+    )
+
+
+def restore_map(score_map: Tensor, *, size: tuple[int, int], pad_to_square: bool) -> Tensor:
+    """(H,W) float map at the network's size -> (h,w) at the scan's own: the inverse of padding and resizing."""
+    height, width = size
+    if not pad_to_square:
+        return F.interpolate(score_map[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+    side = max(height, width)
+    square = F.interpolate(score_map[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
+    top, left = (side - height) // 2, (side - width) // 2
+    return square[top : top + height, left : left + width].contiguous()
+
+
+def _fit(image: Tensor, *, size: int, pad: bool, mode: str) -> Tensor:
+    """(C,h,w) float -> (C,size,size): zero-padded to a square about its centre, so that a metre is as many pixels in
+    both directions, then resized. Points are never interpolated: that would invent some."""
+    height, width = image.shape[-2:]
+    if pad and height != width:
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        image = F.pad(image, (left, side - width - left, top, side - height - top))
+    options = {"antialias": True, "align_corners": False} if mode == "bicubic" else {}
+    return F.interpolate(image[None], size=(size, size), mode=mode, **options)[0]
+
+
+def _normalise(rgb: np.ndarray | None, fit, outline: Tensor) -> Tensor:
+    if rgb is None:
+        return torch.zeros(3, *outline.shape)
+    picture = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float() / 255
+    mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+    # clamped: bicubic overshoots; the padding of a non-square scan is outside the outline, hence ImageNet's mean too
+    return (fit(picture, mode="bicubic").clamp(0, 1) - mean) / std * outline
+
+
+def _foreground(xyz: np.ndarray, cache) -> np.ndarray:
+    from threedzal.data.background import find_foreground
+
+    if cache is None:
+        return find_foreground(xyz)
+    from threedzal.features.cache import digest
+
+    stored = cache.get_or_compute(
+        digest("foreground", xyz),
+        lambda: {"bits": np.packbits(find_foreground(xyz))},
+    )
+    return np.unpackbits(stored["bits"], count=xyz.shape[0] * xyz.shape[1]).reshape(xyz.shape[:2]).astype(bool)
+
+
+def _fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) -> Tensor:
+    options = {
+        "backend": preparation.fpfh_backend,
+        "normals": preparation.normals,
+        "radius": preparation.fpfh_radius,
+        "neighbours": preparation.fpfh_neighbours,
+        "normal_radius": preparation.normal_radius,
+        "normal_neighbours": preparation.normal_neighbours,
+    }
+
+    def compute() -> dict[str, np.ndarray]:
+        from threedzal.features import fpfh, fpfh_grid
+
+        return {"fpfh": fpfh_grid(fpfh(points[None], valid[None], **options), grid=preparation.grid)[0].numpy()}
+
+    if cache is None:
+        return torch.from_numpy(compute()["fpfh"])
+    from threedzal.features.cache import digest
+
+    key = digest("fpfh", preparation.grid, repr(sorted(options.items())), points.numpy())
+    return torch.from_numpy(cache.get_or_compute(key, compute)["fpfh"])
