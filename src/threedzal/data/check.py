@@ -1,0 +1,194 @@
+"""Look into the files of an index before a training starts, and say everything that is wrong with them at once."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from threedzal.data.scan import ScanRecord
+from threedzal.errors import UserError
+from threedzal.files import write_text
+
+LISTED = 50  # problems named in one error; the rest is counted
+CACHE_NAME = "checked_files.json"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one file turned out to be: (h, w) in pixels if it can be used, else the problem in words."""
+
+    size: tuple[int, int] | None = None
+    problem: str = ""
+
+
+def check_records(
+    records: Sequence[ScanRecord],
+    *,
+    need_rgb: bool = True,
+    nan: Literal["refuse", "allow"] = "refuse",
+    expected: Iterable[tuple[str, str]] = (),
+    workers: int | None = None,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Read every file of the records and raise one error that names all that cannot be used.
+
+    Reported: xyz without rgb and rgb without xyz, a test scan without ground truth, files that cannot be read, xyz
+    that is not (h,w,3) floating point, holds NaN or infinity, or no measured point, rgb or gt of another size than
+    the xyz, and classes or splits without scans.
+
+    Args:
+        records: the index, of any number of classes.
+        need_rgb: whether pictures must be there; where False they are not looked at.
+        nan: `allow` takes NaN for "no measurement", as `prepare_scan` does.
+        expected: pairs (class, split) that must hold at least one scan.
+        workers: threads; by default the machine's cores, at most 8.
+        cache: folder that remembers intact files by path, size and time of change, so that the next check only
+            asks the file system for those.
+        progress: called with (files done, files in all) after each file.
+
+    Raises:
+        UserError: a numbered list of problems, each with its file's name, capped at 50.
+    """
+    present = {(record.class_name, record.split) for record in records}
+    problems = [f"{name}/{split}: holds no scans" for name, split in expected if (name, split) not in present]
+    if not records and not problems:
+        problems = ["there are no scans at all"]
+    facts = _examine(_files(records, need_rgb), nan=nan, workers=workers, cache=cache, progress=progress)
+    truth_folders = {record.gt.parent.parent for record in records if record.gt}
+    for record in records:
+        problems += record_problems(record, facts, need_rgb=need_rgb, truth_folders=truth_folders)
+    if problems:
+        raise UserError(_listing(problems, len(records)))
+
+
+def record_problems(
+    record: ScanRecord, facts: dict[Path, FileFacts], *, need_rgb: bool, truth_folders: set[Path]
+) -> list[str]:
+    """What is wrong with one scan, given its files' facts; empty where it is intact.
+
+    A good test scan may come without ground truth (nothing is marked on it) as long as its folder,
+    `CLASS/test/good`, has none at all (is not in `truth_folders`).
+    """
+    problems = []
+    xyz = facts.get(record.xyz)
+    if xyz is None:
+        problems.append(f"{record.xyz}: missing, though {(record.rgb or record.gt or record.xyz)} is there")
+    elif xyz.problem:
+        problems.append(f"{record.xyz}: {xyz.problem}")
+    if need_rgb and record.rgb is None:
+        problems.append(f"{_beside(record, 'rgb')}: missing, though {record.xyz} is there")
+    truth_wanted = record.defect != "good" or record.xyz.parent.parent in truth_folders
+    if record.split == "test" and record.gt is None and truth_wanted:
+        problems.append(f"{_beside(record, 'gt')}: missing, the ground truth of test scan {record.xyz}")
+    for path in filter(None, (record.rgb if need_rgb else None, record.gt)):
+        picture = facts.get(path, FileFacts(problem="missing"))
+        if picture.problem:
+            problems.append(f"{path}: {picture.problem}")
+        elif xyz and xyz.size and xyz.size != picture.size:
+            (h, w), (rows, columns) = picture.size, xyz.size
+            problems.append(f"{path}: is {w}x{h} pixels, but {record.xyz.name} is {columns}x{rows}")
+    return problems
+
+
+def summarise(records: Sequence[ScanRecord]) -> list[dict[str, str | int]]:
+    """Rows class, split, defect, scans: how many scans there are of each, in the order of the records."""
+    counts = Counter((record.class_name, record.split, record.defect) for record in records)
+    return [
+        {"class": name, "split": split, "defect": defect, "scans": scans}
+        for (name, split, defect), scans in counts.items()
+    ]
+
+
+def examine_xyz(path: Path, *, nan: Literal["refuse", "allow"] = "refuse") -> FileFacts:
+    """Facts of a TIFF of points; it is decoded whole, because NaN hides in the values."""
+    import tifffile
+
+    try:
+        xyz = tifffile.imread(path)
+    except Exception as error:  # tifffile raises many kinds, among them zlib's and struct's
+        return FileFacts(problem=f"cannot be read as a TIFF ({_reason(error)})")
+    if xyz.ndim != 3 or xyz.shape[2] != 3 or not np.issubdtype(xyz.dtype, np.floating):
+        shape = ", ".join(map(str, xyz.shape))
+        return FileFacts(problem=f"holds {xyz.dtype} of shape ({shape}), wanted floating point (height, width, 3)")
+    if nan == "refuse" and not np.isfinite(xyz).all():
+        broken = int((~np.isfinite(xyz)).any(axis=2).sum())
+        return FileFacts(problem=f"{broken} pixels are NaN or infinite, wanted (0,0,0) where there is no measurement")
+    if not np.nan_to_num(xyz, nan=0.0).any():
+        return FileFacts(problem="has no measured point, all pixels are (0,0,0)")
+    return FileFacts(size=xyz.shape[:2])
+
+
+def examine_picture(path: Path) -> FileFacts:
+    """Facts of a picture: header, and its checksums where the format has them (PNG), without decoding the pixels."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            picture.verify()
+    except Exception as error:
+        return FileFacts(problem=f"cannot be read as a picture ({_reason(error)})")
+    return FileFacts(size=(height, width))
+
+
+def _files(records: Sequence[ScanRecord], need_rgb: bool) -> dict[Path, str]:
+    """The files that exist, each with its kind; a file of two records is looked at once."""
+    files = {}
+    for record in records:
+        wanted = ((record.xyz, "xyz"), (record.rgb if need_rgb else None, "picture"), (record.gt, "picture"))
+        files.update({path: kind for path, kind in wanted if path is not None and path.is_file()})
+    return files
+
+
+def _examine(files: dict[Path, str], *, nan, workers, cache, progress) -> dict[Path, FileFacts]:
+    known = _load_cache(cache)
+
+    def facts_of(path: Path, kind: str) -> tuple[str, FileFacts]:
+        state = path.stat()
+        stamp = f"{kind}-{nan}:{state.st_size}:{state.st_mtime_ns}"
+        stamp_known, size = known.get(str(path), ("", None))
+        if stamp_known == stamp:
+            return stamp, FileFacts(size=tuple(size))
+        return stamp, examine_xyz(path, nan=nan) if kind == "xyz" else examine_picture(path)
+
+    facts, intact = {}, {}
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        for path, (stamp, found) in zip(files, pool.map(facts_of, files, files.values()), strict=True):
+            facts[path] = found
+            if found.size:
+                intact[str(path)] = (stamp, list(found.size))
+            if progress:
+                progress(len(facts), len(files))
+    if cache is not None and any(known.get(path, ("",))[0] != stamp for path, (stamp, _) in intact.items()):
+        write_text(Path(cache) / CACHE_NAME, json.dumps({**known, **intact}))
+    return facts
+
+
+def _load_cache(cache: str | Path | None) -> dict[str, tuple[str, list[int]]]:
+    try:
+        known = json.loads((Path(cache) / CACHE_NAME).read_text(encoding="utf-8")) if cache is not None else {}
+        return {path: (str(stamp), [int(h), int(w)]) for path, (stamp, (h, w)) in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # no cache yet, or not one of ours: look again
+        return {}
+
+
+def _beside(record: ScanRecord, kind: str) -> Path:
+    return record.xyz.parent.parent / kind / f"{record.name}.png" if record.split else record.xyz.with_suffix(".png")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _listing(problems: list[str], scans: int) -> str:
+    head = f"{len(problems)} problem{'s' * (len(problems) > 1)} in the {scans} scans; mend or remove what is named:"
+    lines = [f"  {number}. {problem}" for number, problem in enumerate(problems[:LISTED], start=1)]
+    rest = [f"  and {len(problems) - LISTED} more"] * (len(problems) > LISTED)
+    return "\n".join([head, *lines, *rest])

@@ -1,0 +1,89 @@
+"""What `predict` leaves on disk: a float32 map and an overlay a scan, and one table of scores."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from threedzal.colour import depth_picture, draw_outline, heat_overlay, map_limits
+from threedzal.data.scan import ScanRecord, read_xyz
+from threedzal.errors import UserError
+from threedzal.files import atomic_path, write_text
+
+
+class HasMap(Protocol):
+    """What a prediction must have to be drawn; `threedzal.detector.Prediction` does."""
+
+    map: Any  # (h,w) float, tensor or array, at the scan's own size
+
+
+def write_prediction(
+    folder: str | Path,
+    prediction: HasMap,
+    record: ScanRecord,
+    rgb: np.ndarray | None = None,
+    *,
+    threshold: float | None = None,
+    limits: tuple[float, float] | None = None,
+) -> tuple[Path, Path]:
+    """Write `KEY.tiff` (the map, float32) and `KEY.png` (the overlay) under `folder`, both (h,w) as the scan.
+
+    `KEY` is the record's key, class/split/defect/name, so that names stay unique and the same from run to run.
+
+    Args:
+        prediction: its `map` is (h,w) float.
+        rgb: (h,w,3) uint8 to draw over; where None, the depth is read from `record.xyz`.
+        threshold: map value whose contour is drawn; none where None.
+        limits: map values of the first and the last colour; by default this map's own (`threedzal.colour`). Pass the
+            range of a whole class to make its overlays comparable.
+
+    Returns:
+        The paths of the map and of the overlay.
+
+    Raises:
+        UserError: the map is not (h,w) or not of the picture's size, or the folder cannot be written.
+    """
+    import tifffile
+    from PIL import Image
+
+    values = as_map(prediction.map)
+    base = depth_picture(read_xyz(record.xyz)[..., 2]) if rgb is None else np.asarray(rgb)
+    if values.shape != base.shape[:2]:
+        raise UserError(f"{record.key}: the map is {values.shape}, but its scan is {base.shape[:2]}, height and width")
+    picture = heat_overlay(values, base, limits or map_limits([values]))
+    if threshold is not None:
+        picture = draw_outline(picture, values >= threshold)
+
+    target = Path(folder) / record.key
+    map_file, overlay_file = target.with_name(target.name + ".tiff"), target.with_name(target.name + ".png")
+    with atomic_path(map_file) as part:
+        tifffile.imwrite(part, values)
+    with atomic_path(overlay_file) as part:
+        Image.fromarray(picture).save(part, compress_level=3)  # 3: a third of the default's time, a tenth larger
+    return map_file, overlay_file
+
+
+def write_scores_csv(folder: str | Path, rows: Iterable[Mapping[str, Any]], *, name: str = "scores.csv") -> Path:
+    """Write the rows under `folder` as one table; columns in the order in which the rows first name them.
+
+    Floats are written with all their digits, so that reading the file gives the same numbers back; None is empty.
+    """
+    rows = [dict(row) for row in rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return write_text(Path(folder) / name, text.getvalue())
+
+
+def as_map(values: Any) -> np.ndarray:
+    """(h,w) or (1,h,w) tensor or array -> (h,w) float32 numpy."""
+    values = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=np.float32)
+    values = values[0] if values.ndim == 3 and values.shape[0] == 1 else values
+    if values.ndim != 2:
+        raise UserError(f"a map has shape {values.shape}, wanted (height, width)")
+    return values
