@@ -1,0 +1,66 @@
+"""Reading a fitted file: tensors and plain numbers only, never code."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from threedzal.errors import UserError
+
+# The methods that a fitted file may name. A table, so that no file can have anything else imported.
+METHODS = {
+    "ThreeDZAL": "threedzal.model",
+}
+BANK, SITE_OPTIONS = "MemoryBankCallback", ("cache_dir", "predict_path", "num_workers")
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """The contents of a checkpoint, memory-mapped on the CPU (`weights_only`: no code in it is run).
+
+    Raises:
+        UserError: there is no such file, or it is no checkpoint of this project.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: there is no such file; --ckpt_path takes a fitted file, as fitted.ckpt of a run")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise UserError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {_first_line(error)})") from error
+    if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
+        raise UserError(f"{path}: is not a checkpoint of this project (it names no method of {', '.join(METHODS)})")
+    return checkpoint
+
+
+def read_options(path: Path | str) -> dict[str, Any]:
+    """The options that a checkpoint was made with, as the sections `model`, `data` and `memory_bank` of a config."""
+    checkpoint = read_checkpoint(path)
+    method = checkpoint["method"]
+    data = checkpoint.get("datamodule_hyper_parameters", {})
+    options = {
+        "model": {"class_path": f"{METHODS[method]}.{method}", "init_args": checkpoint["hyper_parameters"]},
+        "data": {k: v for k, v in data.items() if k not in SITE_OPTIONS},
+        "memory_bank": checkpoint.get("callbacks", {}).get(BANK, {}).get("options", {}),
+    }
+    return _plain(options)
+
+
+def build_method(checkpoint: dict[str, Any]):
+    """The method of a checkpoint with its weights, in eval mode."""
+    method = checkpoint["method"]
+    model = getattr(import_module(METHODS[method]), method)(**checkpoint["hyper_parameters"])
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval().requires_grad_(False)
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, lists and scalars only, as YAML's safe subset has them."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

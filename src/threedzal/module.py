@@ -1,0 +1,39 @@
+"""What every method here is: a LightningModule that describes each grid patch of a scan."""
+
+from __future__ import annotations
+
+from lightning import LightningModule
+from torch import Tensor
+
+from threedzal.data.scan import Scan
+
+
+class PatchModule(LightningModule):
+    """Base of `ThreeDZAL` and of the baselines: the memory bank, the scores and the metrics ask for no more than this.
+
+    Files, banks, thresholds and metrics are not its business: `MemoryBankCallback` and `Detector` hold them.
+    """
+
+    uses_rgb = True  # a scan without a picture is refused
+    uses_fpfh = True  # scans must come with their FPFH
+
+    def features(self, scan: Scan) -> Tensor:
+        """(B,P,D) float32: f(x) of every grid patch of a batch of scans, the rows of the memory bank."""
+        raise TypeError(f"{type(self).__name__} does not describe patches: it must define features()")
+
+    def abnormality(self, scan: Scan, *, eta: float) -> Tensor | None:
+        """(B,P) float32 in [0,1]: p(x~|w) of every grid patch (eqs. 8 to 10), or None for a method without C_w."""
+        return None
+
+    def load_pretrained(self) -> None:
+        """Fetch pre-trained weights. Called before work that does not start from a fitted file, which holds them."""
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.ckpt_path is None:
+            self.load_pretrained()
+
+    def test_step(self, scan: Scan, batch_index: int) -> Tensor:
+        return self.features(scan)
+
+    def predict_step(self, scan: Scan, batch_index: int) -> Tensor:
+        return self.features(scan)
