@@ -1,0 +1,321 @@
+"""The zero-shot protocol as a LightningDataModule: who may be seen when."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from threedzal.data.attention import RandomAttention
+from threedzal.data.pseudo_anomalies import PatchBatch
+from threedzal.features.cache import ArrayCache
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from threedzal.data.datasets import PatchDataset, PatchOptions, PseudoScanDataset, ScanDataset
+from threedzal.data.interest import InterestPool
+from threedzal.data.mvtec3d import check_records, index_dataset, list_classes, records_from_path
+from threedzal.data.samplers import EpochSampler, UnpaddedSampler
+from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans
+from threedzal.errors import UserError
+from threedzal.progress import track
+
+
+class ZeroShotDataModule(LightningDataModule):
+    """Normal patches of the training classes, pseudo anomalies made with the auxiliary classes, scans of the test classes.
+
+    No scan of a test class ever reaches training: not as a normal scan, not as the stuff of pseudo anomalies, and not
+    in any choice of weight or threshold (section 4, leave one out).
+
+    Args:
+        root: A data set in MVTec 3D-AD's layout.
+        train_classes: Classes whose good scans are learned and stored in the memory bank.
+        test_classes: Classes to find defects on, never seen before.
+        auxiliary_classes: The task-irrelevant classes of section 3.2. None: all the rest of `root`.
+        protocol: `zero_shot` forbids a class on both sides; `in_class` is the classical setting (train and test on
+            the same class), which the baselines' published numbers are about.
+        background: `remove` the table (plane and largest cluster), or `keep` it.
+        image_size: Side of the network's input in pixels.
+        patch_size: Side of a patch in pixels.
+        points_per_patch: K, the points of a patch.
+        min_valid_points: A cell with fewer measured pixels is background.
+        pad_to_square: Zero-pad a non-square scan before the resize; False stretches it.
+        patch_source: `neighbours` cuts every patch as the nearest points of an anchor; `grid` is the paper's letter.
+        patch_scale: Divide a patch by its own radius (`unit`), the scan's median radius (`scan`), or a constant length.
+        normals: `oriented` towards the camera, or `raw` as BTF has them.
+        fpfh: Compute FPFH (a method without that branch saves the time).
+        fpfh_backend: `torch`, or the reference in `open3d`.
+        fpfh_radius: Search radius of FPFH in metres.
+        fpfh_neighbours: Most neighbours of FPFH.
+        batch_size: Scans a step.
+        positives_per_scan: Normal patches drawn from a scan at a visit.
+        negatives_per_positive: Pseudo anomalies for each of them.
+        visits: How often an epoch visits each scan.
+        pseudo_anomalies: Which kinds (Table 4).
+        removal: `hole` takes a contiguous hole out of a neighbourhood, `random` points at random.
+        interest: `local` takes the points around one of the top pixels, `global` the top pixels themselves.
+        interest_draws: Sets of points of interest drawn for a visit.
+        tau: Share of the pixels that are points of interest.
+        jitter: Rotate and scale attached points.
+        cnn_init: Weights of the CNN that attends (Table 5).
+        cnn_weights: A local file for `cnn_init: imagenet` where there is no network.
+        auxiliary_scans_per_class: Cap on the task-irrelevant scans that points of interest are taken from; None: all.
+        pseudo_scans: Validation scans that are shown whole, as they are and with each kind of pseudo anomaly, to choose
+            weights and thresholds without a defect.
+        pseudo_scan_classes: Whose validation scans those are: `auxiliary` (a class the bank does not know, as the test
+            class will be) or `training`.
+        num_workers: Worker processes of each loader.
+        cache_dir: Where masks and descriptors of scans are kept between runs; None: nowhere.
+        predict_path: A scan, a folder of scans or a data set for `predict`.
+        seed: Of everything that is drawn.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        train_classes: list[str] | str | None = None,
+        test_classes: list[str] | str | None = None,
+        auxiliary_classes: list[str] | None = None,
+        protocol: Literal["zero_shot", "in_class"] = "zero_shot",
+        background: Literal["remove", "keep"] = "remove",
+        image_size: int = 224,
+        patch_size: int = 8,
+        points_per_patch: int = 64,
+        min_valid_points: int = 16,
+        pad_to_square: bool = True,
+        patch_source: Literal["neighbours", "grid"] = "neighbours",
+        patch_scale: Literal["unit", "scan", "metric"] = "unit",
+        normals: Literal["oriented", "raw"] = "oriented",
+        fpfh: bool = True,
+        fpfh_backend: Literal["torch", "open3d"] = "torch",
+        fpfh_radius: float = 0.25,
+        fpfh_neighbours: int = 100,
+        batch_size: int = 4,
+        positives_per_scan: int = 32,
+        negatives_per_positive: int = 16,
+        visits: int = 1,
+        pseudo_anomalies: tuple[Literal["adding", "removing"], ...] = ("adding", "removing"),
+        removal: Literal["hole", "random"] = "hole",
+        interest: Literal["local", "global"] = "local",
+        interest_draws: int = 8,
+        tau: float = 0.001,
+        jitter: bool = True,
+        cnn_init: Literal["he", "imagenet"] = "he",
+        cnn_weights: str | None = None,
+        auxiliary_scans_per_class: int | None = 16,
+        pseudo_scans: int = 12,
+        pseudo_scan_classes: Literal["auxiliary", "training"] = "auxiliary",
+        num_workers: int = 2,
+        cache_dir: str | None = None,
+        predict_path: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.train_classes, self.test_classes = _as_list(train_classes), _as_list(test_classes)
+        self.auxiliary_classes = auxiliary_classes
+        shared = set(self.test_classes) & {*self.train_classes, *(auxiliary_classes or [])}
+        if protocol == "zero_shot" and shared:
+            raise UserError(
+                f"{_names(shared)}: among test_classes and among train_classes or auxiliary_classes, but zero-shot means "
+                "that no scan of a test class is ever seen: take it out of one of them (or set protocol: in_class)"
+            )
+        self.preparation = ScanPreparation(
+            image_size=image_size,
+            patch_size=patch_size,
+            points_per_patch=points_per_patch,
+            min_valid_points=min_valid_points,
+            background=background,
+            pad_to_square=pad_to_square,
+            patch_source=patch_source,
+            patch_scale=patch_scale,
+            normals=normals,
+            fpfh=fpfh,
+            fpfh_backend=fpfh_backend,
+            fpfh_radius=fpfh_radius,
+            fpfh_neighbours=fpfh_neighbours,
+        )
+        self.patch_options = PatchOptions(
+            positives_per_scan=positives_per_scan,
+            negatives_per_positive=negatives_per_positive,
+            kinds=tuple(pseudo_anomalies),
+            removal=removal,
+            jitter=jitter,
+            interest_draws=interest_draws,
+        )
+        self.cache = ArrayCache(cache_dir)
+        self.attention: RandomAttention | None = None
+        self._pool: InterestPool | None = None
+        self._attention_state: dict[str, Tensor] | None = None
+
+    # who may be seen ------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Index and check all files that the stage will read, before anything starts."""
+        if stage == "predict":
+            if self.hparams.predict_path is None:
+                raise UserError("predict needs scans: give --data.predict_path, a scan, a folder or a data set")
+            self.predict_records = records_from_path(self.hparams.predict_path)
+            return
+        if self.hparams.root is None:
+            raise UserError("no data set is named: give --data.root, a folder in MVTec 3D-AD's layout")
+        if stage in ("fit", "validate"):
+            self._setup_training()
+        elif stage == "test":
+            if not self.test_classes:
+                raise UserError("no class to test is named: give --data.test_classes")
+            self.test_records = self._index(self.test_classes, "test")
+
+    def _setup_training(self) -> None:
+        if not self.train_classes:
+            raise UserError("no class to train on is named: give --data.train_classes")
+        if hasattr(self, "train_records"):
+            return
+        rest = [c for c in list_classes(self.hparams.root) if c not in {*self.train_classes, *self.test_classes}]
+        self.auxiliary_classes = self.auxiliary_classes or rest
+        if not self.auxiliary_classes:
+            raise UserError(
+                f"{self.hparams.root}: no class is left to make pseudo anomalies with, besides those to train on "
+                f"({_names(self.train_classes)}) and to test on ({_names(self.test_classes)}): give --data.auxiliary_classes"
+            )
+        rank_zero_info(
+            f"Zero-shot: learning {_names(self.train_classes)}; pseudo anomalies from {_names(self.auxiliary_classes)}; "
+            f"never seen: {_names(self.test_classes) or 'no class named'}"
+        )
+        self.train_records = self._index(self.train_classes, "train")
+        self.validation_records = self._index(self.train_classes, "validation")
+        self.auxiliary_records = self._index(self.auxiliary_classes, "train", self.hparams.auxiliary_scans_per_class)
+        own = self.hparams.pseudo_scan_classes == "training"
+        classes = self.train_classes if own else self.auxiliary_classes
+        per_class = -(-self.hparams.pseudo_scans // len(classes))
+        self.pseudo_records = self._index(classes, "validation", per_class)[: self.hparams.pseudo_scans]
+        if self.hparams.protocol == "zero_shot":
+            seen = [*self.train_records, *self.validation_records, *self.auxiliary_records, *self.pseudo_records]
+            assert not {r.class_name for r in seen} & set(self.test_classes), "a test class reached training"
+
+    def _index(self, classes: list[str], split: str, per_class: int | None = None) -> list[ScanRecord]:
+        records = index_dataset(self.hparams.root, classes=classes, splits=(split,))
+        records = [r for name in classes for r in _evenly([r for r in records if r.class_name == name], per_class)]
+        check_records(records, expected=[(name, split) for name in classes], cache_dir=self.hparams.cache_dir)
+        return records
+
+    # the random CNN and its points of interest ----------------------------------------------------------------------
+
+    @property
+    def pool(self) -> InterestPool:
+        """Points of interest of the auxiliary scans, found once a run."""
+        if self._pool is None:
+            if self.attention is None:
+                self.attention = RandomAttention(
+                    init=self.hparams.cnn_init, seed=self.hparams.seed, weights=self.hparams.cnn_weights
+                )
+                if self._attention_state is not None:
+                    self.attention.load_state_dict(self._attention_state)
+            loader = self._scan_loader(self.auxiliary_records, sharded=False, batch_size=1, fpfh=False)
+            scans = (_first(batch) for batch in track(loader, "Points of interest", total=len(loader)))
+            self._pool = InterestPool.build(scans, self.attention, tau=self.hparams.tau, mode=self.hparams.interest)
+            if not self._pool.scans:
+                raise UserError(f"{_names(self.auxiliary_classes)}: no scan has a measured point on the object")
+        return self._pool
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The random CNN, drawn once a run: a resumed run attends with the same one."""
+        return {} if self.attention is None else dict(self.attention.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        self._attention_state = state_dict or None
+
+    # loaders --------------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of `PatchBatch`: the patches of `batch_size` scans."""
+        return self._patch_loader(self.train_records, shuffle=True, seed=self.hparams.seed)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """Fresh patches of the training classes' `validation/good`, and whole pseudo-anomalous scans."""
+        return [
+            self._patch_loader(self.validation_records, shuffle=False, seed=self.hparams.seed + 1),
+            self.pseudo_scan_dataloader(),
+        ]
+
+    def pseudo_scan_dataloader(self) -> DataLoader:
+        """Scans with exact pixel truth, made without a defect (method: "choosing without defects")."""
+        dataset = PseudoScanDataset(
+            self._scans(self.pseudo_records), self.pool, kinds=self.patch_options.kinds, seed=self.hparams.seed
+        )
+        return self._loader(dataset, UnpaddedSampler(len(dataset), **self._ranks()), collate_scans)
+
+    def bank_dataloader(self) -> DataLoader:
+        """All good training scans, once each."""
+        self._setup_training()
+        return self._scan_loader(self.train_records)
+
+    def calibration_dataloader(self) -> DataLoader:
+        """The training classes' `validation/good`, once each."""
+        self._setup_training()
+        return self._scan_loader(self.validation_records)
+
+    def test_dataloader(self) -> DataLoader:
+        """The test classes' scans, once each over all processes."""
+        return self._scan_loader(self.test_records)
+
+    def predict_dataloader(self) -> DataLoader:
+        """The scans at `predict_path`."""
+        return self._scan_loader(self.predict_records)
+
+    def _scans(self, records: list[ScanRecord], *, fpfh: bool = True) -> ScanDataset:
+        from dataclasses import replace
+
+        preparation = self.preparation if fpfh else replace(self.preparation, fpfh=False)
+        return ScanDataset(records, preparation, self.cache)
+
+    def _patch_loader(self, records: list[ScanRecord], *, shuffle: bool, seed: int) -> DataLoader:
+        dataset = PatchDataset(
+            self._scans(records), self.pool, self.patch_options, seed, self.hparams.visits if shuffle else 1
+        )
+        sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=seed, **self._ranks())
+        return self._loader(dataset, sampler, PatchBatch.collate)
+
+    def _scan_loader(
+        self, records: list[ScanRecord], *, sharded: bool = True, batch_size: int | None = None, fpfh: bool = True
+    ) -> DataLoader:
+        sampler = UnpaddedSampler(len(records), **(self._ranks() if sharded else {}))
+        return self._loader(self._scans(records, fpfh=fpfh), sampler, collate_scans, batch_size)
+
+    def _loader(self, dataset, sampler, collate, batch_size: int | None = None) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size or self.hparams.batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.hparams.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=isinstance(dataset, PatchDataset) and self.hparams.num_workers > 0,
+        )
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+
+def _as_list(classes: list[str] | str | None) -> list[str]:
+    if classes is None:
+        return []
+    return [classes] if isinstance(classes, str) else list(classes)
+
+
+def _names(classes) -> str:
+    return ", ".join(sorted(classes))
+
+
+def _evenly(records: list[ScanRecord], most: int | None) -> list[ScanRecord]:
+    """At most `most` records, spread over the list."""
+    if most is None or len(records) <= most:
+        return records
+    return [records[i * len(records) // most] for i in range(most)]
+
+
+def _first(batch):
+    return batch._map(lambda tensor: tensor[0])

@@ -1,0 +1,127 @@
+"""Records to tensors: whole scans, patches with pseudo anomalies, and whole pseudo-anomalous scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
+from threedzal.data.pseudo_scans import insert_pseudo_anomalies
+from threedzal.features.cache import ArrayCache
+from torch.utils.data import Dataset
+
+from threedzal.data.interest import InterestPool
+from threedzal.data.scan import (
+    Scan,
+    ScanPreparation,
+    ScanRecord,
+    cached_foreground,
+    prepare_scan,
+    read_mask,
+    read_rgb,
+    read_xyz,
+)
+
+
+@dataclass
+class ScanDataset(Dataset):
+    """The scans of an index, prepared."""
+
+    records: list[ScanRecord]
+    preparation: ScanPreparation
+    cache: ArrayCache
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Scan:
+        record = self.records[index]
+        return prepare_scan(
+            read_xyz(record.xyz),
+            read_rgb(record.rgb) if record.rgb else None,
+            read_mask(record.gt) if record.gt else None,
+            preparation=self.preparation,
+            record=record,
+            cache=self.cache,
+        )
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """How many patches of which kinds a visit to a scan draws (section 3.2; 16:1 in section 4)."""
+
+    positives_per_scan: int = 32
+    negatives_per_positive: int = 16
+    kinds: tuple[str, ...] = ("adding", "removing")
+    removal: str = "hole"
+    jitter: bool = True
+    interest_draws: int = 8
+
+
+@dataclass
+class PatchDataset(Dataset):
+    """Normal patches and pseudo anomalies of a scan, drawn anew at each visit from (seed, epoch, index)."""
+
+    scans: ScanDataset
+    pool: InterestPool
+    options: PatchOptions
+    seed: int
+    visits: int = 1
+
+    def __len__(self) -> int:
+        return len(self.scans) * self.visits
+
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> PatchBatch:
+        epoch, index = epoch_and_index
+        rng = np.random.default_rng([self.seed, epoch, index])
+        scan = self.scans[index % len(self.scans)]
+        return draw_patches(
+            scan,
+            [self.pool.draw(rng) for _ in range(self.options.interest_draws)],
+            positives=self.options.positives_per_scan,
+            negatives_per_positive=self.options.negatives_per_positive,
+            kinds=self.options.kinds,
+            removal=self.options.removal,
+            jitter=self.options.jitter,
+            preparation=self.scans.preparation,
+            rng=rng,
+        )
+
+
+@dataclass
+class PseudoScanDataset(Dataset):
+    """Whole scans with exact pixel truth: every record as it is, then with each kind of pseudo anomaly inserted.
+
+    The scans are a function of the seed, so that a run is validated on the same ones in every epoch and its
+    weights and thresholds are chosen on scans that can be made again.
+    """
+
+    scans: ScanDataset
+    pool: InterestPool
+    kinds: tuple[str, ...]
+    seed: int
+    variants: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.variants = ("good", *self.kinds)
+
+    def __len__(self) -> int:
+        return len(self.scans) * len(self.variants)
+
+    def __getitem__(self, index: int) -> Scan:
+        record = self.scans.records[index // len(self.variants)]
+        kind = self.variants[index % len(self.variants)]
+        if kind == "good":
+            return self.scans[index // len(self.variants)]
+        xyz, rgb = read_xyz(record.xyz), read_rgb(record.rgb) if record.rgb else None
+        rng = np.random.default_rng([self.seed, 7, index])
+        foreground = cached_foreground(xyz, self.scans.cache)
+        xyz, rgb, mask = insert_pseudo_anomalies(xyz, rgb, foreground, interest=self.pool.draw(rng), kind=kind, rng=rng)
+        return prepare_scan(
+            xyz,
+            rgb,
+            mask,
+            preparation=self.scans.preparation,
+            record=replace(record, defect=kind),
+            cache=self.scans.cache,
+        )
