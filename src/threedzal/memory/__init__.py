@@ -1,0 +1,6 @@
+"""Descriptors to a memory bank: coreset selection and nearest-row search (method sections 3.3 and 3.4)."""
+
+from threedzal.memory.bank import MemoryBank
+from threedzal.memory.coreset import greedy_coreset
+
+__all__ = ["MemoryBank", "greedy_coreset"]
