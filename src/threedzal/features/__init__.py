@@ -1,0 +1,6 @@
+"""Tensors to descriptors: the three branches of section 3.1. Importing it loads neither Open3D nor timm."""
+
+from threedzal.features.cache import ArrayCache, digest
+from threedzal.features.pointnet2 import PointNet2
+
+__all__ = ["ArrayCache", "PointNet2", "digest"]

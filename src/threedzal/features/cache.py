@@ -1,0 +1,124 @@
+"""Arrays kept on disk by what they were computed from, so that frozen features are computed once.
+
+A key is a digest of everything that decides the result (`digest`); whoever computes puts the version of their own code
+among the parts. Files are `.npz` without pickle, written under a temporary name and then renamed, so that any number of
+processes may share a folder and none ever reads half a file.
+"""
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from threedzal.errors import UserError
+
+VERSION = 1  # of the files' format and of the digest: raise it, and everything cached before is recomputed
+
+
+def digest(*parts: object) -> str:
+    """A stable name (40 hexadecimal digits) of what `parts` hold: the same in every process and on every machine.
+
+    Parts: None, bool, int, float, str, bytes, NumPy arrays, tensors, enumeration members, dataclasses, and lists,
+    tuples, sets and mappings of these. A `Path` stands for the content of its file (hand over `str(path)` for its
+    name). Raises `TypeError` on anything else, whose `repr` might hold an address.
+    """
+    state = hashlib.blake2b(f"threedzal-{VERSION}".encode(), digest_size=20)
+    for chunk in _chunks(parts):
+        state.update(len(chunk).to_bytes(8, "little"))  # lengths keep ("ab", "c") and ("a", "bc") apart
+        state.update(chunk)
+    return state.hexdigest()
+
+
+def _chunks(part: object) -> Iterator[bytes]:
+    """The bytes of one part, led by its type."""
+    if isinstance(part, Enum):
+        yield from _chunks((type(part).__name__, part.value))
+    elif part is None or isinstance(part, (bool, int, float, str)):
+        yield f"{type(part).__name__}:{part!r}".encode()
+    elif isinstance(part, np.generic):
+        yield from _chunks(part.item())
+    elif isinstance(part, (bytes, bytearray)):
+        yield b"bytes:" + bytes(part)
+    elif isinstance(part, Path):
+        yield b"file:" + part.read_bytes()
+    elif isinstance(part, torch.Tensor):
+        yield from _chunks(part.detach().cpu().numpy())
+    elif isinstance(part, np.ndarray):
+        if part.dtype.hasobject:
+            raise TypeError("An array of Python objects has no stable digest.")
+        yield f"array:{part.dtype.str}:{part.shape}".encode()
+        yield np.ascontiguousarray(part).tobytes()
+    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
+        values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        yield f"dataclass:{type(part).__name__}".encode()
+        yield from _chunks(values)
+    elif isinstance(part, Mapping):
+        items = sorted(part.items(), key=lambda item: digest(item[0]))
+        yield f"mapping:{len(items)}".encode()
+        yield from _chunks([list(item) for item in items])
+    elif isinstance(part, (set, frozenset)):
+        yield b"set"
+        yield from _chunks(sorted(digest(item) for item in part))
+    elif isinstance(part, (list, tuple)):
+        yield f"sequence:{len(part)}".encode()
+        for item in part:
+            yield from _chunks(item)
+    else:
+        raise TypeError(f"No stable digest of a {type(part).__name__}.")
+
+
+class ArrayCache:
+    """A folder of named arrays by key; `None` for a folder keeps nothing. Safe with several readers and writers."""
+
+    def __init__(self, folder: str | Path | None):
+        self.folder = None if folder is None else Path(folder)
+
+    def path(self, key: str) -> Path | None:
+        """Where the arrays of `key` stand, or would stand."""
+        return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"
+
+    def get_or_compute(self, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays kept under `key`, else those of `compute()`, which are then kept.
+
+        A file that cannot be read is computed again, with a warning. Raises `UserError` where the folder cannot be
+        written.
+        """
+        path = self.path(key)
+        if path is None:
+            return compute()
+        if path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    return {name: file[name] for name in file.files}
+            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+                warnings.warn(f"Cached file {path} cannot be read ({error}); computing it again.", stacklevel=2)
+        arrays = compute()
+        _write(path, arrays)
+        return arrays
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """All or nothing: a reader sees no file or a whole one."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"The cache file {path} cannot be written ({error.strerror or error}); "
+            "free some space or give another cache folder."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
