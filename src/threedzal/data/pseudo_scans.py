@@ -13,9 +13,7 @@ from threedzal.errors import UserError
 REGION_PIXELS = (20, 400)  # of a scan of 224 pixels a side; other sizes in proportion to their area
 RELIEF = (0.001, 0.005)  # metres towards the camera (adding) or away from it (removing)
 _REFERENCE_SIDE = 224
-_LEAST_SHIFT = (
-    0.1  # of the relief: the rim of a region stands out this much, so that the truth ends where the change does
-)
+_LEAST_SHIFT = 0.1  # of the relief, at a region's rim, so that the truth ends where the change does
 
 
 def insert_pseudo_anomalies(
@@ -32,8 +30,8 @@ def insert_pseudo_anomalies(
     """Insert pseudo anomalies into a normal scan.
 
     *Adding*: a region of the surface rises towards the camera by 1 to 5 mm, with the relief of `interest` where it is
-    given, else as a smooth bump. *Removing*: the region is either not measured any more or lies 1 to 5 mm deeper. Regions
-    have 20 to 400 pixels (at 224 x 224) and noisy outlines.
+    given, else as a smooth bump. *Removing*: the region is either not measured any more or lies 1 to 5 mm deeper.
+    Regions have 20 to 400 pixels (at 224 x 224) and noisy outlines.
 
     Args:
         xyz: `(h, w, 3)` float32, metres, camera at the origin, `(0, 0, 0)` without a measurement.
@@ -45,13 +43,14 @@ def insert_pseudo_anomalies(
         regions: how many regions; they may overlap.
 
     Returns:
-        xyz and rgb, changed copies (rgb None where it was), and mask `(h, w)` bool: exactly the pixels whose point changed.
+        xyz and rgb, changed copies (rgb None where it was), and mask `(h, w)` bool: the pixels whose point changed.
 
     Raises:
         UserError: an unknown kind, or a foreground smaller than the smallest region.
     """
     if kind not in ("adding", "removing"):
         raise UserError(f"pseudo-anomaly kinds are 'adding' and 'removing', got {kind!r}: name one of them")
+    foreground = foreground & np.isfinite(xyz).all(axis=-1) & (xyz != 0).any(axis=-1)
     scale = (max(foreground.shape) / _REFERENCE_SIDE) ** 2
     least = max(1, round(REGION_PIXELS[0] * scale))
     if foreground.sum() < least:
@@ -59,11 +58,12 @@ def insert_pseudo_anomalies(
             f"the object has {int(foreground.sum())} measured pixels, fewer than the {least} of the smallest pseudo "
             "anomaly: look at the scan, take it out of the folder, or set background: keep"
         )
-    original, xyz = xyz, xyz.copy()
+    original, xyz, mask = xyz, xyz.copy(), np.zeros(foreground.shape, dtype=bool)
     rgb = None if rgb is None else rgb.copy()
     for _ in range(regions):
         pixels = draw_region(foreground, scale=scale, rng=rng)  # [n, 2]
         rows, columns = pixels.T
+        mask[rows, columns] = True
         points = original[rows, columns].astype(np.float64)
         height = _LEAST_SHIFT + (1 - _LEAST_SHIFT) * _profile(pixels, foreground.shape)  # [n], up to 1
         distance = np.linalg.norm(points, axis=1)
@@ -78,21 +78,21 @@ def insert_pseudo_anomalies(
             xyz[rows, columns] = 0
         if colour and rgb is not None:
             rgb[rows, columns] = _recolour(rgb[rows, columns], pixels, shift / np.abs(shift).max(), kind=kind, rng=rng)
-    return xyz, rgb, (xyz != original).any(axis=-1)
+    return xyz, rgb, mask
 
 
 def draw_region(foreground: np.ndarray, *, scale: float, rng: np.random.Generator) -> np.ndarray:
     """A connected region with a noisy outline: `(n, 2)` rows and columns, all in `foreground (h, w)` bool.
 
     Its size is drawn between `REGION_PIXELS` times `scale`, evenly in the logarithm; it is an ellipse whose radius is
-    bent by smooth noise. Where the object is too narrow for it the region is what fits, the largest of a few places.
+    bent by smooth noise. Where the object is too narrow for it the region is what fits, the largest of ten places.
     """
     from scipy import ndimage
 
-    wanted = round(scale * np.exp(rng.uniform(*np.log(REGION_PIXELS))))
+    wanted = max(1, round(scale * np.exp(rng.uniform(*np.log(REGION_PIXELS)))))
     inside = np.argwhere(foreground)
     best = inside[:0]
-    for _ in range(5):
+    for _ in range(10):
         centre = inside[rng.integers(len(inside))]
         reach = int(3 * wanted**0.5) + 2
         low = np.maximum(centre - reach, 0)
@@ -111,7 +111,7 @@ def draw_region(foreground: np.ndarray, *, scale: float, rng: np.random.Generato
         region = np.argwhere(pieces == pieces[tuple(centre - low)]) + low
         if len(region) > len(best):
             best = region
-        if len(best) >= 0.6 * wanted:
+        if len(best) >= max(0.6 * wanted, REGION_PIXELS[0] * scale):
             break
     return best
 
