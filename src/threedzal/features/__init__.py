@@ -2,5 +2,6 @@
 
 from threedzal.features.cache import ArrayCache, digest
 from threedzal.features.pointnet2 import PointNet2
+from threedzal.features.rgb import RGBFeatures
 
-__all__ = ["ArrayCache", "PointNet2", "digest"]
+__all__ = ["ArrayCache", "PointNet2", "RGBFeatures", "digest"]
