@@ -1,0 +1,239 @@
+"""Anomaly scores, eqs. (4) to (12): pure functions from features, patches and a bank to maps and object scores.
+
+Shapes: B scans, P = G * G grid cells in row-major order, D numbers a feature, K points a patch, H x W pixels a map.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from threedzal.memory.bank import MemoryBank
+from threedzal.memory.distances import full_precision
+
+Classifier = Callable[[Tensor], Tensor]  # (N, K, 3) points -> (N, 2) logits, column 1 abnormal
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The two raw scores of B scans: maps (B, H, W) and object scores (B,), float32."""
+
+    distance_map: Tensor
+    distance: Tensor
+    classification_map: Tensor
+    classification: Tensor
+
+
+@dataclass(frozen=True)
+class ScoreScales:
+    """What each raw score is divided by before eqs. (11) and (12): its mean on the training class's good scans."""
+
+    distance_map: float = 1.0
+    distance: float = 1.0
+    classification_map: float = 1.0
+    classification: float = 1.0
+
+    @classmethod
+    def measured(cls, scores: Scores) -> "ScoreScales":
+        """Means over all pixels, or scans, of good validation scans; 1 where a mean is not above 0."""
+        means = {name: getattr(scores, name).double().mean().item() for name in cls.__dataclass_fields__}
+        return cls(**{name: mean if mean > 0.0 and math.isfinite(mean) else 1.0 for name, mean in means.items()})
+
+    def apply(self, scores: Scores) -> Scores:
+        """The scores, each divided by its scale."""
+        return Scores(**{name: getattr(scores, name) / getattr(self, name) for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class ScoreWeights:
+    """`(w_d, w_c)` of eq. (11), for maps, and of eq. (12), for object scores; the paper has one pair for both."""
+
+    map: tuple[float, float] = (1.0, 1.0)
+    score: tuple[float, float] = (1.0, 1.0)
+
+
+def fuse(scores: Scores, *, weights: ScoreWeights, scales: ScoreScales) -> tuple[Tensor, Tensor]:
+    """Eqs. (11) and (12): `w_d * S_dist + w_c * S_cls`, each score divided by its scale: (B, H, W) and (B,)."""
+    scaled = scales.apply(scores)
+    (map_d, map_c), (score_d, score_c) = weights.map, weights.score
+    fused_map = map_d * scaled.distance_map + map_c * scaled.classification_map
+    return fused_map, score_d * scaled.distance + score_c * scaled.classification
+
+
+def distance_scores(
+    features: Tensor,
+    bank: MemoryBank,
+    *,
+    size: tuple[int, int],
+    neighbours: int = 3,
+    reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
+    sigma: float = 4.0,
+    cells: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Eqs. (4) to (7): the distance map (B, H, W) and object score (B,).
+
+    Args:
+        features: (B, P, D), f(x) of every grid cell.
+        bank: the memory bank M.
+        size: (H, W) of the map.
+        neighbours: b of eq. (6); 1 switches the reweighting off (as printed it would make every score 0).
+        reweight_temperature: distances in eq. (6)'s exponents are divided by sqrt(D), or by one as printed.
+        sigma: of the blur, in map pixels.
+        cells: (B, P) bool, the cells that compete for the object score; None: all. The map is of all.
+    """
+    batch, patches, width = features.shape
+    distances, rows = bank.search(features.reshape(-1, width), 1)  # [B * P, 1]
+    distances, rows = distances.view(batch, patches), rows.view(batch, patches)
+    score = reweighted_score(
+        features, distances, rows, bank, neighbours=neighbours, reweight_temperature=reweight_temperature, cells=cells
+    )
+    return realign(distances, size=size, sigma=sigma), score
+
+
+def reweighted_score(
+    features: Tensor,
+    distances: Tensor,
+    rows: Tensor,
+    bank: MemoryBank,
+    *,
+    neighbours: int = 3,
+    reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
+    cells: Tensor | None = None,
+) -> Tensor:
+    """Eqs. (4) to (6): `(1 - exp(|f(x*) - f*| / t) / sum_{f in N_b(f*)} exp(|f(x*) - f| / t)) * S*`, (B,) float32.
+
+    `x*` is the cell farthest from the bank, `f*` its nearest row, `N_b(f*)` the b rows nearest to `f*`, itself among
+    them. The fraction is the exponential of a difference of logarithms: it cannot overflow.
+
+    Args:
+        features: (B, P, D); distances, rows: (B, P), the nearest row of each cell; the rest as `distance_scores`.
+
+    Returns:
+        (B,) float32; 0 for a scan in which no cell competes.
+    """
+    if reweight_temperature not in ("sqrt_dim", "one"):
+        raise ValueError(f"reweight_temperature: got {reweight_temperature!r}; wanted sqrt_dim or one.")
+    competing = distances if cells is None else distances.masked_fill(~cells, -1.0)
+    farthest, worst = competing.max(1)  # S*, [B]
+    score = farthest.clamp(min=0.0)
+    if neighbours == 1:
+        return score
+    scans = torch.arange(len(features), device=features.device)
+    query = features[scans, worst].float()  # f(x*), [B, D]
+    nearest = bank.features[rows[scans, worst].to(bank.features.device)]  # f*, [B, D]
+    around = bank.search(nearest, neighbours)[1]  # N_b(f*), [B, b]
+    temperature = math.sqrt(features.shape[-1]) if reweight_temperature == "sqrt_dim" else 1.0
+    to_around = torch.linalg.vector_norm(bank.features[around].to(query.device) - query[:, None], dim=-1)  # [B, b]
+    to_nearest = torch.linalg.vector_norm(nearest.to(query.device) - query, dim=-1)  # [B]
+    share = to_nearest / temperature - (to_around / temperature).logsumexp(1)
+    return -torch.expm1(share.clamp(max=0.0)) * score
+
+
+def classification_scores(
+    patches: Tensor,
+    cells: Tensor,
+    classifier: Classifier,
+    *,
+    size: tuple[int, int],
+    eta: float = 0.1,
+    sigma: float = 4.0,
+    chunk: int = 256,
+) -> tuple[Tensor, Tensor]:
+    """Eqs. (8) to (10): the classifier's map (B, H, W) and object score (B,) on perturbed patches.
+
+    Args:
+        patches: (B, P, K, 3) normalised points; cells: (B, P) bool, where a cell has a patch; elsewhere p is 0.
+        classifier: C_w, in eval mode.
+        size, sigma: as `distance_scores`. eta: perturbation size; 0 leaves the patches as they are.
+        chunk: patches at a time; bounds the memory of the gradient.
+    """
+    probabilities = patches.new_zeros(cells.shape)  # [B, P]
+    points = patches[cells]  # [N, K, 3]
+    if len(points):
+        if eta:
+            points = perturb(points, classifier, eta=eta, chunk=chunk)
+        probabilities[cells] = abnormal_probability(points, classifier, chunk=chunk).to(probabilities.dtype)
+    return realign(probabilities, size=size, sigma=sigma), probabilities.amax(1)
+
+
+def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 256) -> Tensor:
+    """Eq. (8): `x + eta * (-grad_x log p^(x))`, `p^ = max(p, 1 - p)`: each patch moves to where C_w is less sure.
+
+    Works for callers in inference mode; parameters get no gradient.
+
+    Args:
+        points: (N, K, 3). classifier: as `classification_scores`.
+
+    Returns:
+        (N, K, 3), dtype of `points`.
+
+    Raises:
+        ValueError: the classifier is a module in training mode (its batch statistics would mix patches).
+    """
+    if isinstance(classifier, nn.Module) and classifier.training:
+        raise ValueError("perturb: got a classifier in training mode; call its eval() first.")
+    moved = torch.empty_like(points)
+    done = 0
+    for part in points.split(chunk):
+        with torch.inference_mode(False), torch.enable_grad():
+            x = part.detach().clone().requires_grad_()
+            confidence = _log_probabilities(classifier(x)).amax(1)  # log p^, [n]
+            (gradient,) = torch.autograd.grad(confidence.sum(), x)
+        moved[done : done + len(part)] = part - eta * gradient
+        done += len(part)
+    return moved
+
+
+@torch.no_grad()
+def abnormal_probability(points: Tensor, classifier: Classifier, *, chunk: int = 256) -> Tensor:
+    """`p(x | w)`: (N, K, 3) points -> (N,) softmax probability of class 1, abnormal."""
+    parts = [_log_probabilities(classifier(part))[:, 1].exp() for part in points.split(chunk)]
+    return torch.cat(parts) if parts else points.new_zeros(0)
+
+
+def realign(values: Tensor, *, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
+    """`B(R(box(values)))` of eqs. (7) and (10): (B, P) cell values -> bilinear resize -> Gaussian blur: (B, H, W)."""
+    grid = math.isqrt(values.shape[1])
+    if grid * grid != values.shape[1]:
+        raise ValueError(f"realign: got {values.shape[1]} cells a scan; wanted a square number.")
+    tiles = values.view(-1, 1, grid, grid)
+    return gaussian_blur(F.interpolate(tiles, size=size, mode="bilinear", align_corners=False)[:, 0], sigma=sigma)
+
+
+def gaussian_blur(maps: Tensor, *, sigma: float = 4.0) -> Tensor:
+    """Blur (B, H, W) floating-point maps; the kernel is cut at 4 sigma, edges mirror (`d c b a | a b c d | d c b a`).
+
+    As a product with one matrix a side: the numbers of `scipy.ndimage.gaussian_filter` in float, on any device.
+    """
+    if sigma == 0:
+        return maps
+    rows, columns = (_blur_matrix(length, sigma).to(maps) for length in maps.shape[1:])
+    with full_precision(maps.device):
+        return rows @ maps @ columns.T
+
+
+def foreground_map(cells: Tensor, *, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
+    """The floor of every table: 1 on the object's cells (B, P), 0 elsewhere, through the same resize and blur."""
+    return realign(cells.float(), size=size, sigma=sigma)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(1)
+
+
+@lru_cache(maxsize=16)
+def _blur_matrix(length: int, sigma: float) -> Tensor:
+    """(length, length) float64: row i holds the kernel around i, what falls off the edge mirrored back."""
+    radius = int(4.0 * sigma + 0.5)
+    with torch.inference_mode(False):
+        offset = torch.arange(-radius, radius + 1)
+        kernel = torch.exp(-0.5 * (offset.double() / sigma) ** 2)
+        at = (torch.arange(length)[:, None] + offset) % (2 * length)  # the mirrored line repeats every 2 * length
+        at = torch.where(at < length, at, 2 * length - 1 - at)
+        matrix = torch.zeros(length, length, dtype=torch.float64)
+        return matrix.scatter_add_(1, at, (kernel / kernel.sum()).expand(length, -1))
