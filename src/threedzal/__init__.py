@@ -1,1 +1,29 @@
-"""3DzAL: zero-shot 3D anomaly localisation (WACV 2025)."""
+"""3DzAL: find defects on products of which no good scan was ever seen (WACV 2025)."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threedzal.callbacks import MemoryBankCallback
+    from threedzal.data.datamodule import ZeroShotDataModule
+    from threedzal.detector import Detector, Prediction, load
+    from threedzal.model import ThreeDZAL
+
+__all__ = ["Detector", "MemoryBankCallback", "Prediction", "ThreeDZAL", "ZeroShotDataModule", "load"]
+
+_HOME = {
+    "Detector": "threedzal.detector",
+    "MemoryBankCallback": "threedzal.callbacks",
+    "Prediction": "threedzal.detector",
+    "ThreeDZAL": "threedzal.model",
+    "ZeroShotDataModule": "threedzal.data.datamodule",
+    "load": "threedzal.detector",
+}
+
+
+def __getattr__(name: str):
+    """Import on first use: `threedzal data generate` must not wait for Lightning."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'threedzal' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -28,7 +28,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise UserError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {_first_line(error)})") from error
+        raise UserError(
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {_first_line(error)})"
+        ) from error
     if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
         raise UserError(f"{path}: is not a checkpoint of this project (it names no method of {', '.join(METHODS)})")
     return checkpoint

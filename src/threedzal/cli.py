@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from pathlib import Path
 
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from threedzal.callbacks import MemoryBankCallback, ReportCallback
-from threedzal.checkpoint import read_checkpoint, read_options
+from threedzal.checkpoint import read_options
 from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.errors import UserError
 from threedzal.model import ThreeDZAL

@@ -7,7 +7,7 @@ import time
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAUROC
 
@@ -18,7 +18,7 @@ from threedzal.features.rgb import RGBFeatures
 from threedzal.losses import contrastive_loss, disentanglement_loss, normalcy_loss
 from threedzal.metrics import AUPRO
 from threedzal.module import PatchModule
-from threedzal.scoring import perturb, realign
+from threedzal.scoring import abnormal_probability, perturb, realign
 
 KINDS = {"normal": NORMAL, "adding": ADDING, "removing": REMOVING}
 PATCHES_AT_ONCE = 1024  # bounds the memory of a pass through a PointNet++ at test time
@@ -69,7 +69,7 @@ class ThreeDZAL(PatchModule):
         self.save_hyperparameters()
         self.uses_rgb, self.uses_fpfh = "rgb" in branches, "fpfh" in branches or w_rd > 0
         self.rgb = (
-            RGBFeatures(backbone=backbone, layers=layers, weights=rgb_weights, grid=grid) if self.uses_rgb else None
+            RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint", grid=grid) if self.uses_rgb else None
         )
         self.encoder = PointNet2(outputs=embedding, width=width) if "point_cloud" in branches else None
         self.classifier = PointNet2(outputs=2, width=width) if classifier else None
@@ -101,7 +101,7 @@ class ThreeDZAL(PatchModule):
         def probability(points: Tensor) -> Tensor:
             if eta:
                 points = perturb(points, self.classifier, eta=eta)
-            return self.classifier(points).softmax(dim=1)[:, 1:]
+            return abnormal_probability(points, self.classifier)[:, None]
 
         return self._on_cells(probability, scan)[..., 0]
 
@@ -116,7 +116,8 @@ class ThreeDZAL(PatchModule):
 
     def load_pretrained(self) -> None:
         if self.rgb is not None:
-            self.rgb.load_weights()
+            options = {"backbone": self.hparams.backbone, "layers": self.hparams.layers, "grid": self.hparams.grid}
+            self.rgb.load_state_dict(RGBFeatures(weights=self.hparams.rgb_weights, **options).state_dict())
 
     # joint training -------------------------------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class ThreeDZAL(PatchModule):
         elif self.classifier is not None:
             probability = self.abnormality(batch, eta=0.0)
             self.pseudo_scan_aupro.update(
-                realign(probability, size=batch.mask.shape[-1]), batch.mask[:, 0], roi=batch.object
+                realign(probability, size=batch.mask.shape[-2:]), batch.mask[:, 0], roi=batch.object
             )
             self.pseudo_scan_auroc.update(probability.amax(dim=1), batch.label)
 

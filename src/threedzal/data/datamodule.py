@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
-from threedzal.data.attention import RandomAttention
-from threedzal.data.pseudo_anomalies import PatchBatch
-from threedzal.features.cache import ArrayCache
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from threedzal.data.datasets import PatchDataset, PatchOptions, PseudoScanDataset, ScanDataset
+from threedzal.data.attention import RandomAttention
+from threedzal.data.check import check_records
+from threedzal.data.datasets import PatchDataset, PatchOptions, PseudoScanDataset, ScanDataset, collate_patches
 from threedzal.data.interest import InterestPool
-from threedzal.data.mvtec3d import check_records, index_dataset, list_classes, records_from_path
+from threedzal.data.mvtec3d import index_dataset, list_classes, records_from_path
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
 from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans
 from threedzal.errors import UserError
+from threedzal.features.cache import ArrayCache
 from threedzal.progress import track
 
 
 class ZeroShotDataModule(LightningDataModule):
-    """Normal patches of the training classes, pseudo anomalies made with the auxiliary classes, scans of the test classes.
+    """Normal patches of the training classes, pseudo anomalies out of the auxiliary ones, scans of the test classes.
 
     No scan of a test class ever reaches training: not as a normal scan, not as the stuff of pseudo anomalies, and not
     in any choice of weight or threshold (section 4, leave one out).
@@ -118,8 +119,8 @@ class ZeroShotDataModule(LightningDataModule):
         shared = set(self.test_classes) & {*self.train_classes, *(auxiliary_classes or [])}
         if protocol == "zero_shot" and shared:
             raise UserError(
-                f"{_names(shared)}: among test_classes and among train_classes or auxiliary_classes, but zero-shot means "
-                "that no scan of a test class is ever seen: take it out of one of them (or set protocol: in_class)"
+                f"{_names(shared)}: among test_classes and among train_classes or auxiliary_classes, but zero-shot "
+                "means that no scan of a test class is seen: take it out of one of them (or set protocol: in_class)"
             )
         self.preparation = ScanPreparation(
             image_size=image_size,
@@ -166,6 +167,7 @@ class ZeroShotDataModule(LightningDataModule):
             if not self.test_classes:
                 raise UserError("no class to test is named: give --data.test_classes")
             self.test_records = self._index(self.test_classes, "test")
+            self._check(self.test_records, [(name, "test") for name in self.test_classes])
 
     def _setup_training(self) -> None:
         if not self.train_classes:
@@ -177,28 +179,40 @@ class ZeroShotDataModule(LightningDataModule):
         if not self.auxiliary_classes:
             raise UserError(
                 f"{self.hparams.root}: no class is left to make pseudo anomalies with, besides those to train on "
-                f"({_names(self.train_classes)}) and to test on ({_names(self.test_classes)}): give --data.auxiliary_classes"
+                f"({_names(self.train_classes)}) and to test on ({_names(self.test_classes)}): "
+                "give --data.auxiliary_classes"
             )
         rank_zero_info(
-            f"Zero-shot: learning {_names(self.train_classes)}; pseudo anomalies from {_names(self.auxiliary_classes)}; "
-            f"never seen: {_names(self.test_classes) or 'no class named'}"
+            f"Zero-shot: learning {_names(self.train_classes)}; pseudo anomalies from "
+            f"{_names(self.auxiliary_classes)}; never seen: {_names(self.test_classes) or 'no class named'}"
         )
-        self.train_records = self._index(self.train_classes, "train")
-        self.validation_records = self._index(self.train_classes, "validation")
-        self.auxiliary_records = self._index(self.auxiliary_classes, "train", self.hparams.auxiliary_scans_per_class)
         own = self.hparams.pseudo_scan_classes == "training"
         classes = self.train_classes if own else self.auxiliary_classes
         per_class = -(-self.hparams.pseudo_scans // len(classes))
+        self.train_records = self._index(self.train_classes, "train")
+        self.validation_records = self._index(self.train_classes, "validation")
+        self.auxiliary_records = self._index(self.auxiliary_classes, "train", self.hparams.auxiliary_scans_per_class)
         self.pseudo_records = self._index(classes, "validation", per_class)[: self.hparams.pseudo_scans]
-        if self.hparams.protocol == "zero_shot":
-            seen = [*self.train_records, *self.validation_records, *self.auxiliary_records, *self.pseudo_records]
-            assert not {r.class_name for r in seen} & set(self.test_classes), "a test class reached training"
+        seen = [*self.train_records, *self.validation_records, *self.auxiliary_records, *self.pseudo_records]
+        if self.hparams.protocol == "zero_shot" and {r.class_name for r in seen} & set(self.test_classes):
+            raise AssertionError("a scan of a test class reached training")
+        self._check(
+            seen,
+            [
+                *((name, split) for name in self.train_classes for split in ("train", "validation")),
+                *((name, "train") for name in self.auxiliary_classes),
+                *((name, "validation") for name in classes if self.hparams.pseudo_scans),
+            ],
+        )
 
     def _index(self, classes: list[str], split: str, per_class: int | None = None) -> list[ScanRecord]:
         records = index_dataset(self.hparams.root, classes=classes, splits=(split,))
-        records = [r for name in classes for r in _evenly([r for r in records if r.class_name == name], per_class)]
-        check_records(records, expected=[(name, split) for name in classes], cache_dir=self.hparams.cache_dir)
-        return records
+        return [r for name in classes for r in _evenly([r for r in records if r.class_name == name], per_class)]
+
+    def _check(self, records: list[ScanRecord], expected: list[tuple[str, str]]) -> None:
+        """One error for all that cannot be read, before anything starts (on the first process only)."""
+        if self.trainer is None or self.trainer.is_global_zero:
+            check_records(list(dict.fromkeys(records)), expected=expected, cache=self.hparams.cache_dir)
 
     # the random CNN and its points of interest ----------------------------------------------------------------------
 
@@ -265,8 +279,6 @@ class ZeroShotDataModule(LightningDataModule):
         return self._scan_loader(self.predict_records)
 
     def _scans(self, records: list[ScanRecord], *, fpfh: bool = True) -> ScanDataset:
-        from dataclasses import replace
-
         preparation = self.preparation if fpfh else replace(self.preparation, fpfh=False)
         return ScanDataset(records, preparation, self.cache)
 
@@ -275,7 +287,7 @@ class ZeroShotDataModule(LightningDataModule):
             self._scans(records), self.pool, self.patch_options, seed, self.hparams.visits if shuffle else 1
         )
         sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=seed, **self._ranks())
-        return self._loader(dataset, sampler, PatchBatch.collate)
+        return self._loader(dataset, sampler, collate_patches)
 
     def _scan_loader(
         self, records: list[ScanRecord], *, sharded: bool = True, batch_size: int | None = None, fpfh: bool = True

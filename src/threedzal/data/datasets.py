@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
-from threedzal.data.pseudo_scans import insert_pseudo_anomalies
-from threedzal.features.cache import ArrayCache
+import torch
 from torch.utils.data import Dataset
 
 from threedzal.data.interest import InterestPool
+from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
+from threedzal.data.pseudo_scans import insert_pseudo_anomalies
 from threedzal.data.scan import (
     Scan,
     ScanPreparation,
@@ -21,6 +21,7 @@ from threedzal.data.scan import (
     read_rgb,
     read_xyz,
 )
+from threedzal.features.cache import ArrayCache
 
 
 @dataclass
@@ -86,6 +87,11 @@ class PatchDataset(Dataset):
             preparation=self.scans.preparation,
             rng=rng,
         )
+
+
+def collate_patches(batches: list[PatchBatch]) -> PatchBatch:
+    """The patches of several scans, one after another."""
+    return PatchBatch(*(torch.cat([getattr(batch, f.name) for batch in batches]) for f in fields(PatchBatch)))
 
 
 @dataclass

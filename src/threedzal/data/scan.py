@@ -183,8 +183,9 @@ def prepare_scan(
         foreground: (h,w) bool, the object's measured pixels; found by `find_foreground` where None is given.
         cache: `threedzal.features.cache.ArrayCache` for what is slow (background, FPFH), or None.
     """
-    from threedzal.data.background import silhouette
     from threedzal.data.patches import grid_patches
+
+    from threedzal.data.background import silhouette
 
     if rgb is not None and rgb.shape[:2] != xyz.shape[:2]:
         raise UserError(
@@ -197,7 +198,7 @@ def prepare_scan(
         foreground, outline = measured, np.ones_like(measured)
     else:
         if foreground is None:
-            foreground = _foreground(xyz, cache)
+            foreground = cached_foreground(xyz, cache)
         outline = silhouette(foreground)
 
     fit = partial(_fit, size=preparation.image_size, pad=preparation.pad_to_square)
@@ -253,7 +254,8 @@ def _normalise(rgb: np.ndarray | None, fit, outline: Tensor) -> Tensor:
     return (fit(picture, mode="bicubic").clamp(0, 1) - mean) / std * outline
 
 
-def _foreground(xyz: np.ndarray, cache) -> np.ndarray:
+def cached_foreground(xyz: np.ndarray, cache) -> np.ndarray:
+    """(h,w,3) float32 -> (h,w) bool: `find_foreground`, computed once for the same points where there is a cache."""
     from threedzal.data.background import find_foreground
 
     if cache is None:

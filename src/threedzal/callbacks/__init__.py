@@ -1,0 +1,6 @@
+"""What happens around training: the memory bank and the test scores, the report, the pictures."""
+
+from threedzal.callbacks.memory_bank import MemoryBankCallback
+from threedzal.callbacks.report import ReportCallback
+
+__all__ = ["MemoryBankCallback", "ReportCallback"]

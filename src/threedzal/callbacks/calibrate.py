@@ -1,0 +1,91 @@
+"""Scales, weights and threshold, from scans that may be seen (method: "choosing without defects").
+
+The scales are means over normal validation scans of the training classes. Weights and threshold need defects, and
+there are none that may be looked at: they are chosen on scans with pseudo anomalies, whose truth is known by pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from threedzal.calibration import best_f1_threshold, choose_weights, map_criterion, score_criterion
+from threedzal.data.scan import Scan
+from threedzal.detector import Calibration, Detector
+from threedzal.distributed import gather_objects
+from threedzal.scoring import Scores, ScoreScales, ScoreWeights, fuse
+
+
+@dataclass
+class ScoredScans:
+    """Raw scores of several scans with their truth, on the CPU."""
+
+    scores: Scores
+    mask: Tensor  # (B,H,W) bool
+    object: Tensor  # (B,H,W) bool
+
+    @property
+    def label(self) -> Tensor:
+        """(B,) bool: the scan has a defective pixel."""
+        return self.mask.flatten(1).any(dim=1)
+
+
+def calibrate(
+    detector: Detector,
+    *,
+    normal: Iterable[Scan],
+    pseudo: Iterable[Scan],
+    weights: Literal["auto"] | list[float] = "auto",
+    score_scale: Literal["validation", "none"] = "validation",
+) -> Calibration:
+    """Measure a detector on batches of normal and of pseudo-anomalous scans; every process of a run takes part.
+
+    Args:
+        detector: With a bank; its own calibration is not looked at.
+        normal: The training classes' `validation/good`.
+        pseudo: Scans with pseudo anomalies and the same scans without. May be empty: then the threshold is the largest
+            score of a normal scan, and `auto` weights are 1 and 1.
+        weights: `auto` or [w_d, w_c] of eqs. (11) and (12).
+        score_scale: `validation` divides by the mean over `normal`.
+    """
+    goods, pseudos = score_scans(detector, normal), score_scans(detector, pseudo)
+    calibration = Calibration()
+    if score_scale == "validation" and goods is not None:
+        calibration = replace(calibration, scales=ScoreScales.measured(goods.scores))
+    if weights != "auto":
+        calibration = calibration.with_weights(weights)
+    elif pseudos is not None:
+        calibration = replace(calibration, weights=_chosen_weights(calibration.scales, pseudos))
+    judged = pseudos or goods
+    if judged is None:
+        return calibration
+    _, fused = fuse(judged.scores, weights=calibration.weights, scales=calibration.scales)
+    threshold = best_f1_threshold(fused, judged.label)[0] if judged.label.any() else float(fused.max())
+    return replace(calibration, threshold=threshold)
+
+
+def score_scans(detector: Detector, batches: Iterable[Scan]) -> ScoredScans | None:
+    """Score batches of scans on all processes; None where there is no scan."""
+    parts = []
+    for scan in batches:
+        raw = detector.score(scan).raw
+        scores = Scores(**{name: value.cpu() for name, value in vars(raw).items()})
+        parts.append(ScoredScans(scores, scan.mask[:, 0].cpu(), scan.object.cpu()))
+    parts = gather_objects(parts)
+    if not parts:
+        return None
+    scores = {name: torch.cat([getattr(part.scores, name) for part in parts]) for name in vars(parts[0].scores)}
+    return ScoredScans(Scores(**scores), torch.cat([p.mask for p in parts]), torch.cat([p.object for p in parts]))
+
+
+def _chosen_weights(scales: ScoreScales, scans: ScoredScans) -> ScoreWeights:
+    """Maps by object-only AUPRO, object scores by image AUROC: what helps the one need not help the other."""
+    scaled = scales.apply(scans.scores)
+    return ScoreWeights(
+        map=choose_weights(scaled.distance_map, scaled.classification_map, map_criterion(scans.mask, scans.object)),
+        score=choose_weights(scaled.distance, scaled.classification, score_criterion(scans.label)),
+    )

@@ -1,0 +1,214 @@
+"""Builds the memory bank when training ends, keeps it in the fitted file, and scores test and predict scans with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from threedzal.callbacks.calibrate import calibrate
+from threedzal.callbacks.results import TestedScan, TestResults, print_table
+from threedzal.data.scan import Scan
+from threedzal.detector import Calibration, Detector, ScoringOptions
+from threedzal.distributed import gather_objects, gather_rows
+from threedzal.errors import UserError
+from threedzal.memory import MemoryBank, greedy_coreset
+from threedzal.metrics import ScanMetrics
+from threedzal.module import PatchModule
+from threedzal.progress import track
+
+FITTED = "fitted.ckpt"
+
+
+class MemoryBankCallback(Callback):
+    """Section 3.3, "Training and memory bank", and the scores and metrics of sections 3.4 and 4.
+
+    At the end of `fit`: features of all patches of the good training scans, greedy k-center coreset, FAISS index, score
+    scales, weights and threshold; all kept in `fitted.ckpt` in the run's folder. `test` and `predict` take them from
+    the checkpoint; `test` on a checkpoint without a bank builds it from the training scans.
+
+    Args:
+        coreset: Share of the patches that the bank keeps.
+        bank_cells: Patches of `all` grid cells, as the paper counts them, or of `object` cells only.
+        index: FAISS factory string.
+        neighbours: b of eq. (6).
+        reweight_temperature: Divisor of the distances in eq. (6): `sqrt_dim` (PatchCore's released code) or `one`.
+        eta: Size of the input perturbation, eq. (8).
+        blur: Sigma of the Gaussian blur of maps, in pixels.
+        weights: [w_d, w_c] of eqs. (11) and (12), or `auto`: chosen on pseudo-anomalous validation scans.
+        score_scale: `validation` divides each raw score by its mean over the training classes' `validation/good`.
+        seed: Of the coreset.
+    """
+
+    def __init__(
+        self,
+        coreset: float = 0.1,
+        bank_cells: Literal["all", "object"] = "all",
+        index: str = "Flat",
+        neighbours: int = 3,
+        reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
+        eta: float = 0.1,
+        blur: float = 4.0,
+        weights: Literal["auto"] | list[float] = "auto",
+        score_scale: Literal["validation", "none"] = "validation",
+        seed: int = 0,
+    ) -> None:
+        if not 0 < coreset <= 1:
+            raise UserError(f"memory_bank.coreset is {coreset}, but it is a share of the patches: above 0, at most 1")
+        if weights != "auto" and (len(weights) != 2 or min(weights) < 0 or max(weights) == 0):
+            raise UserError(f"memory_bank.weights is {weights}, but wanted auto or two numbers [w_d, w_c], not both 0")
+        self.options = {
+            "coreset": coreset,
+            "bank_cells": bank_cells,
+            "index": index,
+            "neighbours": neighbours,
+            "reweight_temperature": reweight_temperature,
+            "eta": eta,
+            "blur": blur,
+            "weights": weights,
+            "score_scale": score_scale,
+            "seed": seed,
+        }
+        self.detector: Detector | None = None
+        self.results: TestResults | None = None
+        self._stored: dict[str, Any] = {}
+
+    # in the checkpoint ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, and once there is a bank, its rows and the calibration: tensors and plain numbers."""
+        state: dict[str, Any] = {"options": self.options}
+        if self.detector is not None:
+            state["bank"] = self.detector.bank.state_dict()
+            state["calibration"] = self.detector.calibration.to_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stored = state
+
+    # when training ends ---------------------------------------------------------------------------------------------
+
+    def on_fit_start(self, trainer: Trainer, module: PatchModule) -> None:
+        self.detector, self._stored = (
+            None,
+            {},
+        )  # what a resumed checkpoint held belongs to another state of the networks
+
+    def on_fit_end(self, trainer: Trainer, module: PatchModule) -> None:
+        self.build(trainer, module)
+        folder = trainer.log_dir
+        if folder is not None and not trainer.fast_dev_run:
+            path = Path(folder) / FITTED
+            trainer.save_checkpoint(path)
+            rank_zero_info(f"Fitted file: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+    @torch.no_grad()
+    def build(self, trainer: Trainer, module: PatchModule) -> Detector:
+        """Memory bank and calibration from the scans that may be seen."""
+        training = module.training
+        module.eval()
+        data = trainer.datamodule
+        features = gather_rows(self._bank_features(trainer, module))
+        size = max(1, round(self.options["coreset"] * len(features)))
+        rank_zero_info(f"Memory bank: coreset of {size} among {len(features)} patches of {features.shape[1]} numbers")
+        rows = features[greedy_coreset(features.to(module.device), size, seed=self.options["seed"]).cpu()]
+        detector = self._make_detector(module, MemoryBank.build(rows, self.options["index"]), data, Calibration())
+        detector.calibration = calibrate(
+            detector,
+            normal=self._batches(data.calibration_dataloader(), module, "Score scales"),
+            pseudo=self._batches(data.pseudo_scan_dataloader(), module, "Weights and threshold"),
+            weights=self.options["weights"],
+            score_scale=self.options["score_scale"],
+        )
+        module.train(training)
+        self.detector = detector
+        return detector
+
+    def _bank_features(self, trainer: Trainer, module: PatchModule) -> Tensor:
+        rows = []
+        for scan in self._batches(trainer.datamodule.bank_dataloader(), module, "Features of the training scans"):
+            features = module.features(scan)
+            wanted = torch.ones_like(scan.cells) if self.options["bank_cells"] == "all" else scan.cells
+            rows.append(features[wanted].float().cpu())
+        return torch.cat(rows) if rows else torch.zeros(0, 0)
+
+    def _make_detector(self, module: PatchModule, bank: MemoryBank, data, calibration: Calibration) -> Detector:
+        names = ("neighbours", "reweight_temperature", "eta", "blur")
+        return Detector(
+            module,
+            bank.to(module.device),
+            preparation=data.preparation,
+            options=ScoringOptions(**{name: self.options[name] for name in names}),
+            calibration=calibration,
+        )
+
+    @staticmethod
+    def _batches(loader, module: PatchModule, description: str):
+        for scan in track(loader, description, total=len(loader)):
+            yield scan.to(module.device)
+
+    # when scans are scored ------------------------------------------------------------------------------------------
+
+    def on_test_start(self, trainer: Trainer, module: PatchModule) -> None:
+        self._ready(trainer, module)
+        records = trainer.datamodule.test_records
+        self.results = None
+        self._scans: list[TestedScan] = []
+        self._metrics = {
+            name: ScanMetrics(defects=sorted({r.defect for r in records if r.class_name == name} - {"good"})).to(
+                module.device
+            )
+            for name in trainer.datamodule.test_classes
+        }
+
+    def on_predict_start(self, trainer: Trainer, module: PatchModule) -> None:
+        if not self._stored.get("bank") and self.detector is None:
+            raise UserError("predict needs a fitted file with a memory bank: give --ckpt_path .../fitted.ckpt")
+        self._ready(trainer, module)
+
+    def _ready(self, trainer: Trainer, module: PatchModule) -> None:
+        """The detector of this run, that of the checkpoint under this run's options, or a new one."""
+        if self._stored.get("bank"):
+            bank = MemoryBank.from_state_dict(self._stored["bank"])
+            if bank.index != self.options["index"]:
+                bank = MemoryBank.build(bank.features, self.options["index"])
+            calibration = Calibration.from_dict(self._stored["calibration"])
+            if self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
+                calibration = calibration.with_weights(self.options["weights"])
+            self.detector = self._make_detector(module, bank, trainer.datamodule, calibration)
+        elif self.detector is None:
+            rank_zero_info("The checkpoint holds no memory bank: building it from the training scans")
+            self.build(trainer, module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        module: PatchModule,
+        outputs: Tensor,
+        scan: Scan,
+        batch_index: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        scores = self.detector.score(scan, features=outputs)
+        for i, record in enumerate(scan.record):
+            one = slice(i, i + 1)
+            self._metrics[record.class_name].update(
+                {name: values[one] for name, values in scores.maps.items()},
+                {name: values[one] for name, values in scores.scores.items()},
+                mask=scan.mask[one, 0],
+                object=scan.object[one],
+                label=scan.label[one],
+                defects=[record.defect],
+            )
+            self._scans.append(TestedScan.of(scores, i, record))
+
+    def on_test_epoch_end(self, trainer: Trainer, module: PatchModule) -> None:
+        self.results = TestResults.of(self._metrics, gather_objects(self._scans))
+        module.log_dict({f"test/{name}": value for name, value in self.results.flat().items()}, rank_zero_only=True)
+        if trainer.is_global_zero:
+            print_table(self.results)
+        self._metrics, self._scans = {}, []

@@ -1,0 +1,118 @@
+"""What a test run found, as plain data: for the table on the terminal, the loggers and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from threedzal.data.scan import ScanRecord
+from threedzal.detector import ScanScores
+
+ROWS = ("fused", "distance", "classification", "foreground")
+COLUMNS = {
+    "aupro_0.3": "AUPRO 0.3",
+    "aupro_0.05": "AUPRO 0.05",
+    "object_aupro_0.3": "object 0.3",
+    "object_aupro_0.05": "object 0.05",
+    "pixel_auroc": "pixel AUROC",
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "best_f1": "best F1",
+}
+Curve = tuple["torch.Tensor", "torch.Tensor"]
+
+
+@dataclass
+class TestedScan:
+    """A test scan's scores, and its maps (H,W) float16 at the network's size, on the CPU."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    record: ScanRecord
+    scores: dict[str, float]
+    maps: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, scores: ScanScores, row: int, record: ScanRecord) -> TestedScan:
+        """Row `row` of a scored batch."""
+        return cls(
+            record,
+            {name: float(values[row]) for name, values in scores.scores.items()},
+            {name: values[row].half().cpu() for name, values in scores.maps.items() if name != "foreground"},
+        )
+
+
+@dataclass
+class TestResults:
+    """Metrics by class, curves by class, and the scans behind them."""
+
+    __test__ = False
+
+    metrics: dict[str, dict[str, float]]  # {class: {"fused/aupro_0.3": ..., "fused/defect/hole/aupro_0.3": ...}}
+    scans: list[TestedScan] = field(default_factory=list)
+    pro_curves: dict[str, Curve] = field(default_factory=dict)
+    floor_pro_curves: dict[str, Curve] = field(default_factory=dict)
+    roc_curves: dict[str, Curve] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, metrics: dict, scans: list[TestedScan]) -> TestResults:
+        """Compute the `ScanMetrics` of each class (all processes take part)."""
+        results = cls({}, sorted(scans, key=lambda scan: scan.record.key))
+        for name, metric in metrics.items():
+            results.metrics[name] = {key: float(value) for key, value in metric.compute().items()}
+            curves = metric.curves()
+            results.pro_curves[name], results.roc_curves[name] = curves["pro"], curves["roc"]
+            results.floor_pro_curves[name] = curves["floor_pro"]
+        return results
+
+    def mean(self) -> dict[str, float]:
+        """Mean over the classes of what every class has."""
+        shared = set.intersection(*(set(values) for values in self.metrics.values()))
+        names = [name for name in next(iter(self.metrics.values())) if name in shared and "/defect/" not in name]
+        return {name: sum(values[name] for values in self.metrics.values()) / len(self.metrics) for name in names}
+
+    def flat(self) -> dict[str, float]:
+        """`{"ring/fused/aupro_0.3": ..., "mean/fused/aupro_0.3": ...}` for loggers."""
+        tables = {**self.metrics, "mean": self.mean()}
+        return {f"{name}/{key}": value for name, values in tables.items() for key, value in values.items()}
+
+    def table(self) -> dict[str, dict[str, dict[str, float]]]:
+        """`{row: {class: {metric: value}}}` without the defect kinds."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for name, values in self.metrics.items():
+            for key, value in values.items():
+                row, metric = key.split("/", 1)
+                if not metric.startswith("defect/"):
+                    table.setdefault(row, {}).setdefault(name, {})[metric] = value
+        return table
+
+    def defect_table(self) -> dict[str, dict[str, dict[str, float]]]:
+        """`{class: {defect kind: {metric: value}}}` of the fused score."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for name, values in self.metrics.items():
+            for key, value in values.items():
+                if key.startswith("fused/defect/"):
+                    kind, metric = key.removeprefix("fused/defect/").split("/", 1)
+                    table.setdefault(name, {}).setdefault(kind, {})[metric] = value
+        return table
+
+
+def print_table(results: TestResults) -> None:
+    """The metrics of every class and their mean, on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Test (foreground: a constant on the object, the floor that any method must beat)")
+    table.add_column("class")
+    table.add_column("score")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for name, values in {**results.metrics, "mean": results.mean()}.items():
+        for row in ROWS:
+            if f"{row}/aupro_0.3" in values:
+                numbers = [f"{values[f'{row}/{column}']:.3f}" for column in COLUMNS]
+                table.add_row(name if row == "fused" else "", row, *numbers, style="bold" if row == "fused" else None)
+        table.add_section()
+    Console(width=140).print(table)

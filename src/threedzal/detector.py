@@ -1,0 +1,185 @@
+"""What is taken to the site: a method, its memory bank and its calibration, as one callable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from threedzal.checkpoint import BANK, build_method, read_checkpoint
+from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan, restore_map
+from threedzal.errors import UserError
+from threedzal.memory import MemoryBank
+from threedzal.module import PatchModule
+from threedzal.scoring import Scores, ScoreScales, ScoreWeights, distance_scores, foreground_map, fuse, realign
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """The knobs of section 3.4 that may be turned at test time; the defaults are the paper's."""
+
+    neighbours: int = 3  # b of eq. (6)
+    reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim"
+    eta: float = 0.1  # of eq. (8)
+    blur: float = 4.0  # sigma in pixels, eqs. (7) and (10)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured on validation scans of the classes that may be seen: never on a test class."""
+
+    scales: ScoreScales = ScoreScales()
+    weights: ScoreWeights = ScoreWeights()
+    threshold: float = float("inf")  # a fused score from here on is a defect
+
+    def with_weights(self, weights: Sequence[float]) -> Calibration:
+        """The same with w_d, w_c given, for maps and object scores alike."""
+        return replace(self, weights=ScoreWeights(tuple(weights), tuple(weights)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a checkpoint."""
+        weights = {"map": list(self.weights.map), "score": list(self.weights.score)}
+        return {"scales": asdict(self.scales), "weights": weights, "threshold": self.threshold}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Calibration:
+        """The inverse of `to_dict`."""
+        weights = ScoreWeights(**{name: tuple(pair) for name, pair in values["weights"].items()})
+        return cls(ScoreScales(**values["scales"]), weights, values["threshold"])
+
+
+@dataclass(frozen=True)
+class ScanScores:
+    """Maps (B,H,W) and object scores (B,), float32, by name: `fused`, `distance`, `classification` (absent for a method
+    without C_w) and `foreground`, the floor: a constant on the object. All but `fused` are raw."""
+
+    maps: dict[str, Tensor]
+    scores: dict[str, Tensor]
+    raw: Scores
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The judgement of one scan.
+
+    `map` (h,w) float32 at the scan's own size, `score` of the whole scan, `label` 1 where `score >= threshold`.
+    """
+
+    map: Tensor
+    score: float
+    label: int
+    threshold: float
+
+
+class Detector:
+    """Scores scans by eqs. (4) to (12).
+
+    Args:
+        method: Describes patches and judges them.
+        bank: Features of normal patches.
+        preparation: How the scans of the bank were prepared.
+        options: Knobs of section 3.4.
+        calibration: Scales, weights and threshold.
+    """
+
+    def __init__(
+        self,
+        method: PatchModule,
+        bank: MemoryBank,
+        *,
+        preparation: ScanPreparation,
+        options: ScoringOptions | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.method, self.bank, self.preparation = method, bank, preparation
+        self.options, self.calibration = options or ScoringOptions(), calibration or Calibration()
+
+    @torch.no_grad()
+    def score(self, scan: Scan, features: Tensor | None = None) -> ScanScores:
+        """Score a batch of prepared scans; `features` (B,P,D) saves computing them again."""
+        features = self.method.features(scan) if features is None else features
+        options, size = self.options, scan.mask.shape[-2:]
+        distance_map, distance = distance_scores(
+            features,
+            self.bank,
+            size=size,
+            neighbours=options.neighbours,
+            reweight_temperature=options.reweight_temperature,
+            sigma=options.blur,
+        )
+        probability = self.method.abnormality(scan, eta=options.eta)
+        judged = torch.zeros_like(scan.cells, dtype=torch.float32) if probability is None else probability
+        raw = Scores(distance_map, distance, realign(judged, size=size, sigma=options.blur), judged.amax(dim=1))
+        fused_map, fused = fuse(raw, weights=self.calibration.weights, scales=self.calibration.scales)
+        maps = {"fused": fused_map, "distance": distance_map}
+        scores = {"fused": fused, "distance": distance}
+        if probability is not None:
+            maps["classification"], scores["classification"] = raw.classification_map, raw.classification
+        maps["foreground"] = foreground_map(scan.cells, size=size, sigma=options.blur)
+        scores["foreground"] = torch.zeros_like(distance)
+        return ScanScores(maps, scores, raw)
+
+    def __call__(self, rgb: np.ndarray | None, xyz: np.ndarray) -> Prediction:
+        """Judge one scan.
+
+        Args:
+            rgb: (h,w,3) uint8, aligned with `xyz` pixel by pixel; None only for a method without the RGB branch.
+            xyz: (h,w,3) float32 metres, (0,0,0) where there is no measurement.
+
+        Raises:
+            UserError: a shape is not as above, or the method needs a picture and none came.
+        """
+        xyz = np.asarray(xyz, dtype=np.float32)
+        if xyz.ndim != 3 or xyz.shape[2] != 3:
+            raise UserError(f"xyz has shape {xyz.shape}, but a scan is (height, width, 3): x, y, z in metres")
+        record = ScanRecord("scan", "predict", "", "scan", Path("scan.tiff"), None if rgb is None else Path("scan.png"))
+        rgb = None if rgb is None else np.asarray(rgb)
+        scan = prepare_scan(xyz, rgb, None, preparation=self.preparation, record=record)
+        return self.judge(collate_scans([scan]).to(self.method.device))[0]
+
+    def judge(self, scan: Scan) -> list[Prediction]:
+        """Predictions of a batch of prepared scans."""
+        if self.method.uses_rgb:
+            for record in (r for r in scan.record if r.rgb is None):
+                raise UserError(
+                    f"{record.xyz}: has no picture, but this method uses the RGB branch: give the picture, "
+                    "or fit a model without it (model.branches: [fpfh, point_cloud])"
+                )
+        scores, predictions = self.score(scan), []
+        for i, score in enumerate(scores.scores["fused"].tolist()):
+            size = tuple(scan.size[i].tolist())
+            restored = restore_map(scores.maps["fused"][i], size=size, pad_to_square=self.preparation.pad_to_square)
+            threshold = self.calibration.threshold
+            predictions.append(Prediction(restored.cpu(), score, int(score >= threshold), threshold))
+        return predictions
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str | torch.device = "cpu") -> Detector:
+        """Read a fitted file; see `threedzal.load`."""
+        checkpoint = read_checkpoint(path)
+        state = checkpoint.get("callbacks", {}).get(BANK, {})
+        if not state.get("bank"):
+            raise UserError(f"{path}: holds no memory bank; take fitted.ckpt, which `fit` writes when it ends")
+        data = checkpoint["datamodule_hyper_parameters"]
+        return cls(
+            build_method(checkpoint).to(device),
+            MemoryBank.from_state_dict(state["bank"]).to(device),
+            preparation=ScanPreparation(**{f.name: data[f.name] for f in fields(ScanPreparation) if f.name in data}),
+            options=ScoringOptions(**{f.name: state["options"][f.name] for f in fields(ScoringOptions)}),
+            calibration=Calibration.from_dict(state["calibration"]),
+        )
+
+
+def load(path: Path | str, *, device: str | torch.device = "cpu") -> Detector:
+    """Read a fitted file: networks, memory bank, scales, threshold. Needs no training data, no network, no config.
+
+    >>> detector = threedzal.load("fitted.ckpt")
+    >>> detector(rgb, xyz).map.shape
+    torch.Size([400, 400])
+    """
+    return Detector.load(path, device=device)

@@ -1,0 +1,40 @@
+"""Bringing together what the processes of a run hold. Each function is the identity where there is one process."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def several_processes() -> bool:
+    """Whether a process group of more than one process is running."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def gather_objects(items: list[T]) -> list[T]:
+    """All processes' lists, one after another, on every process."""
+    if not several_processes():
+        return items
+    lists: list[list[T]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(lists, items)
+    return [item for part in lists for item in part]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """(N_r,D) of each process -> (sum N_r, D) on every process, in the order of ranks. A process may hold no row."""
+    if not several_processes():
+        return rows
+    shapes = gather_objects([tuple(rows.shape)])
+    width = max(shape[1] for shape in shapes)
+    longest = max(shape[0] for shape in shapes)
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    padded = torch.zeros(longest, width, device=device)
+    padded[: len(rows)] = rows.to(device) if len(rows) else padded[:0]
+    parts = [torch.empty_like(padded) for _ in shapes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: shape[0]] for part, shape in zip(parts, shapes, strict=True)]).to(rows.device)
