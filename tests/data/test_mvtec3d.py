@@ -135,6 +135,15 @@ def test_pictures_are_not_asked_for_without_the_rgb_branch(tree):
         check_records(index_dataset(tree))
 
 
+def test_ground_truth_is_not_asked_for_where_nothing_is_measured(tree):
+    for path in tree.rglob("gt/*.png"):
+        path.write_bytes(b"broken")
+    (tree / "tube" / "test" / "hole" / "gt" / "000.png").unlink()
+    check_records(index_dataset(tree), need_gt=False)
+    with pytest.raises(UserError, match="6 problems"):
+        check_records(index_dataset(tree))
+
+
 def test_points_lost_with_their_folder_are_named(tree):
     folder = tree / "tube" / "train" / "good"
     (folder / "xyz").rename(tree / "elsewhere")

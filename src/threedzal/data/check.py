@@ -31,6 +31,7 @@ def check_records(
     records: Sequence[ScanRecord],
     *,
     need_rgb: bool = True,
+    need_gt: bool = True,
     nan: Literal["refuse", "allow"] = "refuse",
     expected: Iterable[tuple[str, str]] = (),
     workers: int | None = None,
@@ -46,6 +47,7 @@ def check_records(
     Args:
         records: the index, of any number of classes.
         need_rgb: whether pictures must be there; where False they are not looked at.
+        need_gt: whether test scans must have their ground truth; where False it is not looked at (prediction).
         nan: `allow` takes NaN for "no measurement", as `prepare_scan` does.
         expected: pairs (class, split) that must hold at least one scan.
         workers: threads; by default the machine's cores, at most 8.
@@ -60,16 +62,16 @@ def check_records(
     problems = [f"{name}/{split}: holds no scans" for name, split in expected if (name, split) not in present]
     if not records and not problems:
         problems = ["there are no scans at all"]
-    facts = _examine(_files(records, need_rgb), nan=nan, workers=workers, cache=cache, progress=progress)
+    facts = _examine(_files(records, need_rgb, need_gt), nan=nan, workers=workers, cache=cache, progress=progress)
     truth_folders = {record.gt.parent.parent for record in records if record.gt}
     for record in records:
-        problems += record_problems(record, facts, need_rgb=need_rgb, truth_folders=truth_folders)
+        problems += record_problems(record, facts, need_rgb=need_rgb, need_gt=need_gt, truth_folders=truth_folders)
     if problems:
         raise UserError(_listing(problems, len(records)))
 
 
 def record_problems(
-    record: ScanRecord, facts: dict[Path, FileFacts], *, need_rgb: bool, truth_folders: set[Path]
+    record: ScanRecord, facts: dict[Path, FileFacts], *, need_rgb: bool, need_gt: bool = True, truth_folders: set[Path]
 ) -> list[str]:
     """What is wrong with one scan, given its files' facts; empty where it is intact.
 
@@ -85,9 +87,9 @@ def record_problems(
     if need_rgb and record.rgb is None:
         problems.append(f"{_beside(record, 'rgb')}: missing, though {record.xyz} is there")
     truth_wanted = record.defect != "good" or record.xyz.parent.parent in truth_folders
-    if record.split == "test" and record.gt is None and truth_wanted:
+    if need_gt and record.split == "test" and record.gt is None and truth_wanted:
         problems.append(f"{_beside(record, 'gt')}: missing, the ground truth of test scan {record.xyz}")
-    for path in filter(None, (record.rgb if need_rgb else None, record.gt)):
+    for path in filter(None, (record.rgb if need_rgb else None, record.gt if need_gt else None)):
         picture = facts.get(path, FileFacts(problem="missing"))
         if picture.problem:
             problems.append(f"{path}: {picture.problem}")
@@ -138,12 +140,13 @@ def examine_picture(path: Path) -> FileFacts:
     return FileFacts(size=(height, width))
 
 
-def _files(records: Sequence[ScanRecord], need_rgb: bool) -> dict[Path, str]:
+def _files(records: Sequence[ScanRecord], need_rgb: bool, need_gt: bool) -> dict[Path, str]:
     """The files that exist, each with its kind; a file of two records is looked at once."""
     files = {}
     for record in records:
-        wanted = ((record.xyz, "xyz"), (record.rgb if need_rgb else None, "picture"), (record.gt, "picture"))
-        files.update({path: kind for path, kind in wanted if path is not None and path.is_file()})
+        pictures = (record.rgb if need_rgb else None, record.gt if need_gt else None)
+        wanted = [(record.xyz, "xyz"), *((path, "picture") for path in pictures if path is not None)]
+        files.update({path: kind for path, kind in wanted if path.is_file()})
     return files
 
 

@@ -1,0 +1,50 @@
+"""Pictures for pages: arrays to data URIs and to labelled strips."""
+
+from base64 import b64encode
+from io import BytesIO
+
+import numpy as np
+
+
+def data_uri(image: bytes, kind: str) -> str:
+    """Bytes of an image file as an address that needs no file and no network."""
+    return f"data:image/{kind};base64,{b64encode(image).decode('ascii')}"
+
+
+def jpeg_uri(picture: np.ndarray, *, side: int = 288) -> str:
+    """(h,w,3) uint8 as a JPEG data URI, its longer side shrunk to `side` pixels."""
+    stream = BytesIO()
+    shrunk(picture, side).save(stream, format="JPEG", quality=82)
+    return data_uri(stream.getvalue(), "jpeg")
+
+
+def shrunk(picture: np.ndarray, side: int):
+    """(h,w,3) uint8 -> PIL image whose longer side is at most `side` pixels."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize([max(1, round(length * scale)) for length in image.size], Image.Resampling.LANCZOS)
+
+
+def strip(tiles: dict[str, np.ndarray], title: str, *, side: int = 320):
+    """Pictures of one size side by side, each below its caption, all below the title; a PIL image.
+
+    Every tile is `side` pixels on its longer side at most; a gap of 8 pixels goes around and between them, and 44 + 22
+    pixels for title and captions on top.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    images = {caption: shrunk(picture, side) for caption, picture in tiles.items()}
+    width, height = next(iter(images.values())).size
+    gap, top = 8, 66
+    canvas = Image.new("RGB", (gap + len(images) * (width + gap), top + height + gap), (247, 248, 250))
+    pen = ImageDraw.Draw(canvas)
+    pen.text((gap + 2, 11), title, fill=(28, 36, 48), font=ImageFont.load_default(size=17))
+    for index, (caption, image) in enumerate(images.items()):
+        left = gap + index * (width + gap)
+        pen.text((left + 2, 44), caption, fill=(92, 104, 120), font=ImageFont.load_default(size=13))
+        canvas.paste(image, (left, top))
+    return canvas
