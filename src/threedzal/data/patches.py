@@ -86,7 +86,7 @@ def nearest_patches(points: Tensor, anchors: Tensor, *, k: int = 64) -> Tensor:
 
 def patch_radii(patches: Tensor) -> Tensor:
     """`(A,)`: the largest distance from the centroid in each of `patches (A, K, 3)`."""
-    return (patches - patches.mean(dim=1, keepdim=True)).norm(dim=-1).amax(dim=1)
+    return _centred(patches).norm(dim=-1).amax(dim=1)
 
 
 def normalise_patches(patches: Tensor, *, scale: PatchScale = "unit", radius: float | None = None) -> Tensor:
@@ -101,7 +101,7 @@ def normalise_patches(patches: Tensor, *, scale: PatchScale = "unit", radius: fl
     Returns:
         `(A, K, 3)`, the dtype of `patches`. A patch that is one point repeated becomes zeros.
     """
-    centred = patches - patches.mean(dim=1, keepdim=True)
+    centred = _centred(patches)
     if scale == "metric":
         return centred * METRIC_SCALE
     radii = centred.norm(dim=-1).amax(dim=1)  # [A]
@@ -174,3 +174,9 @@ def untile(values: Tensor, grid: int) -> Tensor:
     if values.ndim != 2 or values.shape[1] != grid * grid:
         raise ValueError(f"untile wants (B, {grid * grid}) values for a {grid}x{grid} grid, got {tuple(values.shape)}")
     return values.reshape(len(values), 1, grid, grid)
+
+
+def _centred(patches: Tensor) -> Tensor:
+    # First to a point of the patch, which is exact: a mean taken 0.6 m from the camera is off by 1e-4 patch radii.
+    near = patches - patches[:, :1]
+    return near - near.mean(dim=1, keepdim=True)

@@ -96,31 +96,29 @@ def removing(
 
 
 def adding_patches(
-    tree: "cKDTree",
-    anchors: np.ndarray,
-    attached: np.ndarray,
-    *,
-    k: int,
-    jitter: bool,
-    rng: np.random.Generator,
+    tree: "cKDTree", anchors: np.ndarray, attached: np.ndarray, *, k: int, jitter: bool, rng: np.random.Generator
 ) -> np.ndarray:
     """Attach the points of interest `attached (m, 3)` to the surface at each of `anchors (A, 3)`: `(A, k, 3)` metres.
 
     The attached points are moved so that their centroid is at the anchor, with `jitter` after a rotation of up to 30
-    degrees about it and a scaling by 0.5 to 1.5. The new anchor is the centroid of the attached points and the `k`
-    surrounding ones of the surface; the patch is the `k` points nearest to it in the surface with the attached points,
-    the nearest first. Exact without a new tree: of the surface's points only the `k` nearest can be in the patch.
+    degrees about it and a scaling by 0.5 to 1.5, capped so that a quarter of the patch is attached points even where
+    the donor's sensor is the coarser one. The new anchor is the centroid of the attached points and the `k` surrounding
+    ones of the surface; the patch is the `k` points nearest to it in the surface with the attached points, the nearest
+    first. Exact without a new tree: of the surface's points only the `k` nearest can be in the patch.
     """
     shape = np.asarray(attached, dtype=np.float64)
-    shapes = np.broadcast_to(shape - shape.mean(axis=0), (len(anchors), *shape.shape))  # [A, m, 3]
+    shape = shape - shape.mean(axis=0)
+    shapes = np.broadcast_to(shape, (len(anchors), *shape.shape))  # [A, m, 3]
+    surrounding = tree.data[nearest_rows(tree, anchors, k=k)].mean(axis=1)
+    centres = (len(shape) * anchors + k * surrounding) / (len(shape) + k)
+    surface = tree.data[nearest_rows(tree, centres, k=k)]  # [A, k, 3]
     if jitter:
-        scale = rng.uniform(*_SCALES, size=(len(anchors), 1, 1))
-        shapes = scale * np.einsum("aij,amj->ami", _rotations(len(anchors), rng), shapes)
-    placed = shapes + anchors[:, None]
-    surrounding = tree.data[nearest_rows(tree, anchors, k=k)]  # [A, k, 3]
-    centres = np.concatenate([placed, surrounding], axis=1).mean(axis=1)
-    surface = tree.data[nearest_rows(tree, centres, k=k)]
-    union = np.concatenate([surface, placed], axis=1)  # [A, k + m, 3]
+        quarter = max(1, min(k // 4, len(shape)))
+        reach = np.linalg.norm(surface[:, k - quarter] - centres, axis=1) - np.linalg.norm(anchors - centres, axis=1)
+        extent = np.sort(np.linalg.norm(shape, axis=1))[quarter - 1]
+        scale = np.minimum(rng.uniform(*_SCALES, size=len(anchors)), np.maximum(reach / max(extent, 1e-9), _SCALES[0]))
+        shapes = scale[:, None, None] * np.einsum("aij,amj->ami", _rotations(len(anchors), rng), shapes)
+    union = np.concatenate([surface, shapes + anchors[:, None]], axis=1)  # [A, k + m, 3]
     distance = ((union - centres[:, None]) ** 2).sum(axis=-1)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(union, nearest[..., None], axis=1)
@@ -221,8 +219,7 @@ def draw_patches(
                 parts.append(adding_patches(tree, own, interest[number], k=k, jitter=jitter, rng=rng))
         kind += [KINDS[which]] * count
 
-    # Centred in double precision: 0.6 m from the camera float32 is good to 0.06 micrometres, but the squares are not.
-    metric = torch.from_numpy(np.concatenate(parts)).double()
+    metric = torch.from_numpy(np.concatenate(parts))  # [N, K, 3], double: attached points lie between float32's steps
     radius = scan_radius(scan.xyz, scan.valid, preparation=preparation) if preparation.patch_scale == "scan" else None
     fpfh = torch.zeros(len(kind), 33)
     if scan.fpfh is not None:

@@ -65,7 +65,7 @@ def insert_pseudo_anomalies(
         rows, columns = pixels.T
         mask[rows, columns] = True
         points = original[rows, columns].astype(np.float64)
-        height = _LEAST_SHIFT + (1 - _LEAST_SHIFT) * _profile(pixels, foreground.shape)  # [n], up to 1
+        height = _LEAST_SHIFT + (1 - _LEAST_SHIFT) * _profile(pixels)  # [n], up to 1
         distance = np.linalg.norm(points, axis=1)
         if kind == "adding":
             if interest is not None and rng.random() < 0.5:
@@ -116,7 +116,7 @@ def draw_region(foreground: np.ndarray, *, scale: float, rng: np.random.Generato
     return best
 
 
-def _profile(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _profile(pixels: np.ndarray) -> np.ndarray:
     """`(n,)` in (0, 1]: a smooth dome over the region, 1 farthest from its outline."""
     from scipy import ndimage
 
