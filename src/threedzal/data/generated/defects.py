@@ -65,6 +65,11 @@ class Defect:
     paint: Callable[..., Array] = same
     warp: Callable[..., tuple[Array, Array, Array]] | None = None
 
+    @property
+    def moves(self) -> bool:
+        """Whether it changes geometry at all."""
+        return self.warp is not None or self.shape is not same
+
     def field(self, piece: Piece) -> Callable[[Array, Array, Array], Array]:
         """Distance field of the piece with the defect."""
 

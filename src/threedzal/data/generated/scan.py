@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray as Array
 
-from threedzal.data.generated.camera import Camera, Pose, positions, sphere_span, surface_normals, trace, trace_image
+from threedzal.data.generated.camera import (
+    Camera,
+    Pose,
+    positions,
+    rotate,
+    sphere_span,
+    surface_normals,
+    trace,
+    trace_image,
+)
 from threedzal.data.generated.classes import CLASS_NAMES, CLASSES
 from threedzal.data.generated.defects import MAKERS, Defect, Frame, bent_rod
 from threedzal.data.generated.piece import Piece, axis_rotation
@@ -103,7 +112,7 @@ def empty_scene(camera: Camera, piece: Piece, normal: Array, offset: float) -> t
     """The table alone, and the rays (3, h*w) that see it."""
     rays = camera.rays()
     shape = camera.height, camera.width
-    depth = (offset / (normal @ rays)).astype(np.float32)
+    depth = (offset / rotate(normal[None], rays)[0]).astype(np.float32)
     view = (-rays / np.linalg.norm(rays, axis=0)).astype(np.float32)
     flat = np.broadcast_to(np.asarray(normal, np.float32)[:, None], (3, depth.size)).copy()
     albedo = np.broadcast_to(np.asarray(TABLE_ALBEDO, np.float32)[:, None], (3, depth.size)).copy()
@@ -128,7 +137,7 @@ def cover(
         p = positions(pose.origin(), rays[:, hit], t[seen])
         depth[hit] = t[seen]
         colour[:, hit] = albedo(*p)
-        normal[:, hit] = (pose.rotation.T.astype(np.float32)) @ surface_normals(field, *p, step=step)
+        normal[:, hit] = rotate(pose.rotation.T.astype(np.float32), surface_normals(field, *p, step=step))
     return replace(scene, depth=depth, albedo=colour, normal=normal, on=on)
 
 
@@ -167,8 +176,11 @@ def with_defect(
     changed = np.zeros(clean.depth.size, bool)
     if not where.size:
         return clean, changed
-    field = defect.field(piece)
-    t = trace(field, origin, rays[:, where], enter[where], table.depth[where], relax=min(piece.relax, 0.6), steps=140)
+    field, t = defect.field(piece), before[where]
+    if defect.moves:
+        t = trace(
+            field, origin, rays[:, where], enter[where], table.depth[where], relax=min(piece.relax, 0.6), steps=140
+        )
     scene = cover(clean, table, where, t, field=field, albedo=defect.albedo(piece), pose=pose, rays=rays, step=step)
     moved = np.abs(scene.depth - clean.depth)[where] > DEPTH_TOLERANCE
     for surface in (clean, scene):
@@ -209,7 +221,7 @@ def make_scan(spec: ScanSpec, *, size: int) -> GeneratedScan:
             frame, rng, max(1.0, pitch / 0.7) ** 0.7 * 1.06**attempt
         )  # a coarse picture needs coarser defects
         scene, changed = with_defect(clean, table, piece, defect, pose=pose, rays=rays, step=step)
-        if max(6, 4e-4 * changed.size) <= changed.sum() <= 0.05 * changed.size:
+        if max(6, 6e-4 * changed.size) <= changed.sum() <= 0.05 * changed.size:
             break
     noise = Noise.draw(spec.rng(2), shape)
     scene, twin = (as_image(s, shape) for s in (scene, clean))

@@ -108,7 +108,7 @@ def shaded(scene: Scene, noise: Noise, *, focal: float) -> Array:
     pitch = scene.depth.mean() / focal
     lamp = np.array([-0.25, -0.55, -0.8], np.float32)
     lamp /= np.linalg.norm(lamp)
-    diffuse = np.clip(np.tensordot(lamp, scene.normal, 1), 0, 1)
+    diffuse = np.clip((lamp[:, None, None] * scene.normal).sum(0), 0, 1)
     shade = hidden(np.ascontiguousarray(scene.depth.T), shift=-focal * LIGHT, margin=0.5).T
     shade = gaussian_filter(shade.astype(np.float32), 1.2 / pitch * 0.4)
     hollow = sum(np.clip(scene.depth - gaussian_filter(scene.depth, s / pitch), 0, 4 * s) / s for s in (1.2, 3.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,6 +19,7 @@ from threedzal.errors import UserError
 from threedzal.files import atomic_path, write_text
 
 MARKER = "generated.json"
+UNFINISHED = ".generating.json"  # written first, gone at the end: tells an interrupted run's folder from anybody else's
 VERSION = 1  # of the pictures: raised whenever the same options give other bytes
 SMALLEST = 64
 
@@ -28,7 +30,7 @@ def generate(
     classes: Iterable[str] | None = None,
     size: int = 400,
     train: int = 24,
-    validation: int = 6,
+    validation: int = 8,
     test_good: int = 10,
     test_per_defect: int = 5,
     seed: int = 0,
@@ -64,12 +66,14 @@ def generate(
         return
 
     specs = list(_specs(names, seed=seed, **counts))
+    write_text(out / UNFINISHED, json.dumps(options))
     for name in names:
         parameters = json.dumps(class_camera(name, size=size).parameters(), indent=2)
         write_text(out / name / "calibration" / "camera_parameters.json", parameters + "\n")
     work = partial(write_scan, out=out, size=size)
     _run(work, specs, workers=os.cpu_count() or 1 if workers is None else workers, progress=progress)
     write_text(out / MARKER, json.dumps(options, indent=2) + "\n")
+    (out / UNFINISHED).unlink()
 
 
 def write_scan(spec: ScanSpec, *, out: Path, size: int) -> None:
@@ -111,7 +115,9 @@ def _run(work, specs: list[ScanSpec], *, workers: int, progress: bool) -> None:
         for _ in show(map(work, specs)):
             pass
         return
-    with ProcessPoolExecutor(min(workers, len(specs)), mp_context=get_context("spawn")) as pool:
+    # an interrupt is for this process to handle; the others would only add their tracebacks
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(min(workers, len(specs)), mp_context=get_context("spawn"), **quiet) as pool:
         try:
             for _ in show(pool.map(work, specs, chunksize=1)):
                 pass
@@ -144,19 +150,24 @@ def _check_numbers(*, size: int, seed: int, workers: int | None, **counts: int) 
 
 
 def _already_there(out: Path, options: dict) -> bool:
-    """Whether `out` holds exactly this data set; raises where it holds anything but an unfinished part of one."""
-    if out.exists() and not out.is_dir():
+    """Whether `out` holds exactly this data set; raises where it holds anything but an unfinished run of it."""
+    if not out.exists():
+        return False
+    if not out.is_dir():
         raise UserError(f"{out} is a file, wanted a folder for the data set; name another one")
-    marker = out / MARKER
-    if marker.is_file():
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            found = None
-        if found == options:
-            return True
+    if _read(out / MARKER) == options:
+        return True
+    if _read(out / UNFINISHED) == options or not any(out.iterdir()):
+        return False
+    if (out / MARKER).is_file() or (out / UNFINISHED).is_file():
         raise UserError(f"{out} holds a generated data set with other options; name another folder or remove it")
-    strangers = sorted(p.name for p in out.iterdir() if p.name not in CLASS_NAMES) if out.is_dir() else []
-    if strangers:
-        raise UserError(f"{out} holds other data ({strangers[0]}); name an empty or new folder")
-    return False
+    found = min(p.name for p in out.iterdir())
+    raise UserError(f"{out} holds other data ({found}); name an empty or new folder")
+
+
+def _read(path: Path) -> dict | None:
+    """The options in a marker file; None where there is none or it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
