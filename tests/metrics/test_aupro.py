@@ -1,7 +1,5 @@
 """AUPRO against the definition: a sweep over every threshold, regions found by flood fill, the trapezoid by hand."""
 
-import warnings
-
 import pytest
 import torch
 
@@ -148,31 +146,6 @@ def test_the_metric_works_in_inference_mode_and_in_half_precision():
         metric = AUPRO()
         metric.update(preds.half(), target)
         assert metric.compute() == aupro(preds, target)
-
-
-def run_rank(rank, world, port, out):
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    values = {}
-    for name, shares in {"even": (2, 2), "odd": (1, 3), "empty rank": (0, 4)}.items():
-        preds, target, roi = random_maps(5, levels=4, shape=(4, 14, 11))
-        first = sum(shares[:rank])
-        metric = AUPRO()
-        for i in range(first, first + shares[rank]):
-            metric.update(preds[i : i + 1], target[i : i + 1], roi[i : i + 1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # compute before update, on the rank without a scan
-            values[name] = metric.compute().item()
-    torch.save(values, f"{out}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_what_one_gives_also_when_one_has_no_scan(tmp_path, free_port):
-    torch.multiprocessing.spawn(run_rank, (2, free_port, str(tmp_path)), nprocs=2)
-    preds, target, roi = random_maps(5, levels=4, shape=(4, 14, 11))
-    expected = aupro(preds, target, roi=roi).item()
-    for rank in (0, 1):
-        values = torch.load(tmp_path / f"{rank}.pt")
-        assert values == dict.fromkeys(["even", "odd", "empty rank"], expected)
 
 
 @pytest.mark.parametrize(
