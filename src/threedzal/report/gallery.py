@@ -69,7 +69,9 @@ def gallery_section(data: ReportData, *, max_scans: int, folder: Path | None = N
         cards += _card(panel, tiles, data.threshold)
         if folder:
             with atomic_path(folder / f"{panel.key.replace('/', '__')}.png") as part:
-                _strip(panel, tiles).save(part, compress_level=1)  # five times faster than the default, a third larger
+                _strip(panel, tiles, side=256).save(
+                    part, compress_level=1
+                )  # five times faster than the default, a third larger
     rest = len(data.judged) - len(panels)
     more = f" {rest} more scans are not shown." if rest > 0 else ""
     return (

@@ -11,7 +11,7 @@ def data_uri(image: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(image).decode('ascii')}"
 
 
-def jpeg_uri(picture: np.ndarray, *, side: int = 288) -> str:
+def jpeg_uri(picture: np.ndarray, *, side: int = 256) -> str:
     """(h,w,3) uint8 as a JPEG data URI, its longer side shrunk to `side` pixels."""
     stream = BytesIO()
     shrunk(picture, side).save(stream, format="JPEG", quality=82)
