@@ -63,7 +63,7 @@ def gallery_section(data: ReportData, *, max_scans: int, folder: Path | None = N
     panels = worst_first(data.panels, threshold=data.threshold)[:max_scans]
     if not panels:
         return ""
-    limits, cards = class_limits(data.panels), ""
+    limits, cards = class_limits(panels), ""
     for panel in panels:
         tiles = panel_tiles(panel, limits[panel.class_name])
         cards += _card(panel, tiles, data.threshold)
