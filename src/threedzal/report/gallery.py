@@ -112,7 +112,7 @@ def _legend(limits: dict[str, Limits]) -> str:
         for name, ranges in limits.items()
     )
     return (
-        '<div class="legend"><div class="bar"></div><p>One colour scale a class, so that scans can be compared: from '
+        '<div class="legend"><div class="bar"></div><p>One colour scale a class, over the scans shown: from '
         "the median of its maps' values to the 95th percentile of its maps' maxima.</p>"
         f"<ul>{lines}</ul></div>"
     )
