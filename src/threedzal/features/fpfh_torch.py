@@ -1,0 +1,102 @@
+"""Fast point feature histograms as Open3D computes them, in torch: the same numbers without Open3D, on CPU or GPU.
+
+Rusu et al., ICRA 2009; the details that decide the numbers (what is skipped, normalised and summed) are those of
+Open3D's `compute_fpfh_feature`. Everything is double precision inside: a histogram bin must not flip.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+BINS = 11
+CHUNK = 200  # points at a time: their pairs with 100 neighbours stay in cache
+
+
+def point_features(points: Tensor, normals: Tensor, neighbours: Tensor, squared: Tensor) -> Tensor:
+    """FPFH (N, 33) float64 of points (N, 3) with unit normals (N, 3), both float64.
+
+    neighbours (N, k) int64 rows of the other points nearby, squared (N, k) float64 their squared distances, infinite
+    where there is no such neighbour. Open3D weighs a neighbour's histogram by one over the *squared* distance, leaves
+    out those at distance zero, and scales each third of the sum to 100 before it adds the point's own.
+    """
+    own = simple_histograms(points, normals, neighbours, squared)
+    weights = torch.where(squared > 0, 1 / squared, 0.0)  # 0 for the missing: 1 / infinity
+    around = _weighted_sum(own, neighbours, weights).view(-1, 3, BINS)
+    total = around.sum(-1, keepdim=True)
+    around = around * torch.where(total > 0, 100 / total, 0.0)
+    return own + around.flatten(1)
+
+
+def simple_histograms(points: Tensor, normals: Tensor, neighbours: Tensor, squared: Tensor) -> Tensor:
+    """SPFH (N, 33) float64: for each point the histograms of its pair features, each summing to 100."""
+    axes = [axis.contiguous() for axis in (*points.T, *normals.T)]
+    counts = []
+    for start in range(0, len(points), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        rows = neighbours[chunk]
+        near = [axis.take(rows) for axis in axes]
+        here = [axis[chunk, None] for axis in axes]
+        features = pair_features(here[:3], here[3:], near[:3], near[3:])
+        counts.append(_count(features, present=squared[chunk].isfinite()))
+    counts = torch.cat(counts) if counts else points.new_zeros(0, 3 * BINS)
+    number = squared.isfinite().sum(1, keepdim=True)
+    return counts * torch.where(number > 0, 100 / number, 0.0)
+
+
+def pair_features(
+    p1: list[Tensor], n1: list[Tensor], p2: list[Tensor], n2: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The three angles of Darboux frames, each scaled to [0, 1]: between points p1, p2 with unit normals n1, n2.
+
+    Each argument is a list of the three coordinates, of shapes that broadcast. The frame stands on the point whose
+    normal is closer to the line between them. With `d = |p2 - p1|`, `a1 = n1.(p2 - p1)/d`, `a2 = n2.(p2 - p1)/d` and
+    `c = n1.n2`, Open3D's cross products come down to the dot products below.
+    """
+    dx, dy, dz = (b - a for a, b in zip(p1, p2, strict=True))
+    inverse = (dx * dx).addcmul_(dy, dy).addcmul_(dz, dz).rsqrt_()
+    dx, dy, dz = dx.mul_(inverse), dy.mul_(inverse), dz.mul_(inverse)
+    (x1, y1, z1), (x2, y2, z2) = n1, n2
+    a1 = (dx * x1).addcmul_(dy, y1).addcmul_(dz, z1)
+    a2 = (dx * x2).addcmul_(dy, y2).addcmul_(dz, z2)
+    c = (x2 * x1).addcmul_(y2, y1).addcmul_(z2, z1)
+    triple = (dy * z1).addcmul_(dz, y1, value=-1).mul_(x2)
+    triple.addcmul_((dz * x1).addcmul_(dx, z1, value=-1), y2)
+    triple.addcmul_((dx * y1).addcmul_(dy, x1, value=-1), z2)
+    swapped = a1.abs() < a2.abs()
+    cosine = torch.where(swapped, -a2, a1)
+    numerator = torch.where(swapped, a2 * c - a1, a2 - a1 * c)
+    sine = (1 - cosine * cosine).clamp_(min=0).sqrt_()
+    angle = torch.atan2(numerator, c.mul_(sine))
+    # no frame (same place, or a normal along the line): Open3D counts three zeros
+    none = (sine == 0) | ~inverse.isfinite()
+    angle, lift, cosine = (value.masked_fill_(none, 0) for value in (angle, triple.div_(sine), cosine))
+    return angle.mul_(0.5 / math.pi).add_(0.5), lift.mul_(0.5).add_(0.5), cosine.mul_(0.5).add_(0.5)
+
+
+def _count(features: tuple[Tensor, Tensor, Tensor], *, present: Tensor) -> Tensor:
+    """Counts (n, 33) float64 of three features (n, k) in [0, 1], in 11 bins each."""
+    n = len(present)
+    first = torch.arange(n, device=present.device)[:, None] * (3 * BINS)
+    bins = torch.stack([
+        (feature * BINS).floor_().clamp_(0, BINS - 1).long() + (first + BINS * number)
+        for number, feature in enumerate(features)
+    ])  # fmt: skip
+    if not present.all():
+        bins = bins[present.expand_as(bins)]
+    return torch.bincount(bins.flatten(), minlength=n * 3 * BINS).view(n, 3 * BINS).double()
+
+
+def _weighted_sum(values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """sum_k weights[n, k] * values[rows[n, k]]: (N, 33) from values (N, 33), rows and weights (N, k)."""
+    if values.device.type == "cpu":
+        from scipy.sparse import csr_array
+
+        n, k = rows.shape
+        starts = torch.arange(0, n * k + 1, max(k, 1))[: n + 1] if k else torch.zeros(n + 1, dtype=torch.long)
+        matrix = csr_array((weights.flatten().numpy(), rows.flatten().numpy(), starts.numpy()), shape=(n, n))
+        return torch.from_numpy(matrix @ values.numpy())
+    return torch.cat([
+        torch.einsum("nk,nkc->nc", w, values[r])
+        for r, w in zip(rows.split(20 * CHUNK), weights.split(20 * CHUNK), strict=True)
+    ])  # fmt: skip
