@@ -17,7 +17,7 @@ from threedzal.data.generated.scan import (
 )
 from threedzal.data.generated.sensor import hidden, measured
 
-SIZE = 96
+SIZE = 80
 KINDS = [(name, defect) for name in CLASS_NAMES for defect in DEFECTS[name]]
 
 
@@ -81,7 +81,7 @@ def test_measurements_are_missing_mostly_on_the_table(scans, name):
     scan = scans[name, DEFECTS[name][-1]]
     valid, on = scan.xyz[..., 2] > 0, scan.scene.on
     assert 0.33 < 1 - valid[~on].mean() < 0.62
-    assert 0.005 < 1 - valid[on].mean() < 0.2
+    assert 0.003 < 1 - valid[on].mean() < 0.27  # edges weigh heavily in a picture of so few pixels
     assert 0.08 < on.mean() < 0.5
     assert scan.rgb[on].mean() > 4 * scan.rgb[~on].mean()
 

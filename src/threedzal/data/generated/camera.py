@@ -111,11 +111,11 @@ def trace(
     alive = np.flatnonzero(start < stop)
     t, r, end = start[alive], rays[:, alive], stop[alive]
     pace = np.float32(relax) / np.sqrt((r * r).sum(0))
-    for _ in range(steps):
+    for step in range(steps):
         if not alive.size:
             break
         d = field(*positions(origin, r, t))
-        hit = d < np.maximum(np.float32(cone) * t, HIT)
+        hit = d < np.maximum(np.float32(cone) * t, HIT if step < 40 else 4 * HIT)  # skimming rays converge slowly
         reached[alive[hit]] = t[hit]
         if not cone:
             settle(field, origin, r[:, hit], alive[hit], reached, d[hit], pace[hit])

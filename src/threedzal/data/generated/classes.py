@@ -17,6 +17,7 @@ class ObjectClass:
     view: width of the picture on the table, mm.
     aspect: (width, height) of the picture relative to its longer side.
     yaw: how far the piece may be turned on the table, radians either way.
+    detail: size of its defects relative to those of a piece that fills the picture.
     axis: principal point's offset from the middle, in widths: the real scans are crops beside the optical axis too.
     """
 
@@ -25,6 +26,7 @@ class ObjectClass:
     view: float
     aspect: tuple[float, float] = (1.0, 1.0)
     yaw: float = 3.1416
+    detail: float = 1.0
     axis: tuple[float, float] = (0.0, 0.0)
 
     def value(self, defect: str) -> int:
@@ -34,7 +36,7 @@ class ObjectClass:
 
 CLASSES: dict[str, ObjectClass] = {
     "bumpy_disc": ObjectClass(natural.bumpy_disc, ("bulge", "contamination", "crack", "hole"), 128, axis=(0.1, -0.2)),
-    "cone": ObjectClass(natural.cone, ("contamination", "crack", "cut", "hole"), 148, axis=(-0.2, 0.1)),
+    "cone": ObjectClass(natural.cone, ("contamination", "crack", "cut", "hole"), 148, detail=0.85, axis=(-0.2, 0.1)),
     "grooved_sphere": ObjectClass(natural.grooved_sphere, ("bulge", "colour", "contamination", "cut", "hole"), 118),
     "lumpy_ellipsoid": ObjectClass(
         natural.lumpy_ellipsoid, ("colour", "contamination", "cut", "hole"), 146, axis=(0.2, 0.1)
@@ -43,17 +45,20 @@ CLASSES: dict[str, ObjectClass] = {
         manufactured.porous_block, ("colour", "contamination", "cut", "hole"), 134, axis=(0.15, 0)
     ),
     "ribbed_wheel": ObjectClass(
-        manufactured.ribbed_wheel, ("bulge", "contamination", "cut", "hole"), 124, (0.75, 1.0), axis=(-0.1, 0.1)
+        manufactured.ribbed_wheel, ("bulge", "contamination", "cut", "hole"), 124, aspect=(0.75, 1.0), axis=(-0.1, 0.1)
     ),
     "ring": ObjectClass(natural.ring, ("colour", "contamination", "crack", "hole"), 144, axis=(-0.1, -0.1)),
-    "rod": ObjectClass(manufactured.rod, ("bent", "contamination", "cut", "hole"), 118, axis=(0.25, -0.1)),
-    "threaded_part": ObjectClass(manufactured.threaded_part, ("bent", "cut", "hole", "thread"), 118, axis=(-0.35, 0)),
+    "rod": ObjectClass(manufactured.rod, ("bent", "contamination", "cut", "hole"), 118, detail=0.75, axis=(0.25, -0.1)),
+    "threaded_part": ObjectClass(
+        manufactured.threaded_part, ("bent", "cut", "hole", "thread"), 118, detail=0.85, axis=(-0.35, 0)
+    ),
     "twisted_strand": ObjectClass(
         manufactured.twisted_strand,
         ("bulge", "contamination", "cut", "hole"),
         180,
-        (1.0, 4 / 9),
-        0.10,
+        aspect=(1.0, 4 / 9),
+        yaw=0.10,
+        detail=0.9,
         axis=(0.0, -0.1),
     ),
 }

@@ -120,8 +120,8 @@ def engrave(frame: Frame, corners: Array, *, width: float, depth: float, reach: 
 
 def hole(frame: Frame, rng: Rng, grow: float) -> Defect:
     """Material gone: a round or oval pit with an uneven rim, sometimes a deep bore."""
-    radius = rng.uniform(1.9, 5.0) * grow
-    deep = rng.uniform(0.5, 1.8) * radius
+    radius = np.exp(rng.uniform(np.log(2.6), np.log(7.0))) * grow
+    deep = rng.uniform(0.4, 1.6) * radius
     oval, tilt = rng.uniform(0.7, 1.0), rng.uniform(-0.3, 0.3, 2)
     rim = Waves.draw(rng, wavelength=(radius, radius * 3), amplitude=0.12 * radius)
 
@@ -136,21 +136,21 @@ def hole(frame: Frame, rng: Rng, grow: float) -> Defect:
 
 def cut(frame: Frame, rng: Rng, grow: float) -> Defect:
     """A knife's cut: long, narrow, straight or slightly bowed."""
-    length = rng.uniform(10, 26) * grow
+    length = rng.uniform(12, 32) * grow
     s = np.linspace(-0.5, 0.5, 5)
     corners = np.stack([s * length, rng.normal(0, 0.08) * length * (4 * s * s - 1)], 1)
     return engrave(
-        frame, corners, width=rng.uniform(1.3, 3.2) * grow, depth=rng.uniform(1.2, 4.5), reach=length * 0.6 + 4
+        frame, corners, width=rng.uniform(1.4, 3.6) * grow, depth=rng.uniform(1.2, 4.5), reach=length * 0.6 + 4
     )
 
 
 def crack(frame: Frame, rng: Rng, grow: float) -> Defect:
     """A fracture: a jagged line of uneven width."""
-    length, pieces = rng.uniform(12, 30) * grow, int(rng.integers(5, 9))
+    length, pieces = rng.uniform(14, 36) * grow, int(rng.integers(5, 9))
     s = np.linspace(-0.5, 0.5, pieces + 1)
     corners = np.stack([s * length, rng.normal(0, 0.07, pieces + 1) * length], 1)
     return engrave(
-        frame, corners, width=rng.uniform(1.2, 2.8) * grow, depth=rng.uniform(1.0, 3.5), reach=length * 0.65 + 4
+        frame, corners, width=rng.uniform(1.3, 3.2) * grow, depth=rng.uniform(1.0, 3.5), reach=length * 0.65 + 4
     )
 
 
@@ -190,7 +190,7 @@ def contamination(frame: Frame, rng: Rng, grow: float) -> Defect:
     colour = np.clip(np.asarray(CONTAMINANTS[rng.integers(len(CONTAMINANTS))]) * np.exp(rng.normal(0, 0.25)), 0.02, 0.9)
     rough = Waves.draw(rng, wavelength=(1.5, 5), amplitude=0.18)
     length = {"crumb": 0.0, "smear": rng.uniform(2, 9), "fibre": rng.uniform(12, 26)}[form] * grow
-    radius = {"crumb": rng.uniform(1.5, 4.0), "smear": rng.uniform(2.5, 5), "fibre": rng.uniform(0.6, 1.1)}[form] * grow
+    radius = {"crumb": rng.uniform(1.8, 5.0), "smear": rng.uniform(2.5, 5), "fibre": rng.uniform(0.6, 1.1)}[form] * grow
     flat = {"crumb": rng.uniform(0.5, 1), "smear": rng.uniform(0.12, 0.3), "fibre": 1.0}[form]
     bow = rng.normal(0, 0.15) * length
     opaque = np.float32(rng.uniform(0.45, 1))  # some are near the surface's own colour
@@ -217,7 +217,7 @@ def contamination(frame: Frame, rng: Rng, grow: float) -> Defect:
 
 def colour(frame: Frame, rng: Rng, grow: float) -> Defect:
     """Discoloration of the surface alone: a stain or a bleached or burnt patch with a ragged edge; no geometry."""
-    radius = rng.uniform(3.5, 10) * grow
+    radius = rng.uniform(4, 11) * grow
     strength = rng.uniform(0.22, 0.7)
     edge = Waves.draw(rng, wavelength=(radius * 0.5, radius * 2), amplitude=0.25)
     other = np.clip(rng.choice(np.array(CONTAMINANTS)) * np.exp(rng.normal(0, 0.3)), 0.02, 0.9)

@@ -213,13 +213,12 @@ def make_scan(spec: ScanSpec, *, size: int) -> GeneratedScan:
         table, table, np.arange(t.size), t, field=piece.field, albedo=piece.albedo, pose=pose, rays=rays, step=step
     )
     scene, changed = clean, np.zeros(t.size, bool)
+    coarse = max(1.0, pitch / 0.7) ** 0.7  # a picture of few pixels needs larger defects to show any
     for attempt in range(24 if spec.defect != "good" else 0):
         rng = spec.rng(3, attempt)
         frame = find_spot(spec, piece, clean, pose, rays, rng)
         maker = bent_rod if (spec.class_name, spec.defect) == ("rod", "bent") else MAKERS[spec.defect]
-        defect = maker(
-            frame, rng, max(1.0, pitch / 0.7) ** 0.7 * 1.06**attempt
-        )  # a coarse picture needs coarser defects
+        defect = maker(frame, rng, entry.detail * coarse * 1.06**attempt)
         scene, changed = with_defect(clean, table, piece, defect, pose=pose, rays=rays, step=step)
         if max(6, 6e-4 * changed.size) <= changed.sum() <= 0.05 * changed.size:
             break

@@ -89,7 +89,7 @@ def measured(scene: Scene, noise: Noise, *, focal: float) -> Array:
     pitch = scene.depth.mean() / focal
     jump = maximum_filter(scene.depth, 3) - minimum_filter(scene.depth, 3)
     brightness = scene.albedo.mean(0)
-    fails = 0.008 + 0.75 * np.clip((steep - 3.6) / 3.5, 0, 1)
+    fails = 0.003 + 0.75 * np.clip((steep - 3.6) / 3.5, 0, 1)
     fails += 0.10 * np.clip((0.09 - brightness) / 0.09, 0, 1)  # too dark to see the pattern
     fails = np.where(jump > 3.0 + 6 * pitch, 0.7, fails)  # the matching window straddles an edge
     h, w = scene.depth.shape
