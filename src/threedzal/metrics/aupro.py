@@ -1,6 +1,7 @@
 """Area under the per-region overlap curve, as the MVTec 3D-AD evaluation defines it, without its sampled thresholds."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from threedzal.metrics.ranking import Ranking, area, curve, rank, sorted_scores
+from threedzal.metrics.ranking import Ranking, area, curve, rank, select, sorted_scores
 
 NO_CURVE = "AUPRO is not defined without both a defective and a defect-free pixel; it is NaN."
 
@@ -104,7 +105,7 @@ def split_pixels(preds: Tensor, target: Tensor, *, roi: Tensor | None = None) ->
     sizes = region_sizes(target)
     defective = sizes > 0
     normal = ~defective if roi is None else ~defective & roi.bool()
-    return preds[normal], preds[defective], sizes[defective]
+    return select(preds, normal), select(preds, defective), select(sizes, defective)
 
 
 def region_sizes(target: Tensor) -> Tensor:
@@ -127,11 +128,11 @@ def region_sizes(target: Tensor) -> Tensor:
     return sizes
 
 
-def rank_regions(normal: Tensor, defective: Tensor, sizes: Tensor) -> Ranking:
+def rank_regions(normal: Tensor | Sequence[Tensor], defective: Tensor, sizes: Tensor) -> Ranking:
     """Ranking whose gain is the overlap summed over regions: every pixel counts 1 / (size of its region).
 
     Args:
-        normal: (n,) ascending; defective, sizes: (m,) as `split_pixels` gives them.
+        normal: (n,) ascending, or several such; defective, sizes: (m,) as `split_pixels` gives them.
     """
     return rank(normal, defective, 1.0 / sizes.double())
 

@@ -8,6 +8,7 @@ torchmetrics' functions are not used for these: they take scores outside [0, 1] 
 distances of 20 and 30 equal in float32.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,11 +45,19 @@ def sorted_scores(scores: Tensor) -> Tensor:
     return torch.from_numpy(array)
 
 
-def rank(negatives: Tensor, positives: Tensor, weights: Tensor | None = None) -> Ranking:
+def select(values: Tensor, mask: Tensor) -> Tensor:
+    """`values[mask]`, flat; on the CPU through NumPy, which is ten times as fast."""
+    if values.device.type != "cpu":
+        return values[mask]
+    return torch.from_numpy(values.detach().numpy()[mask.numpy()])
+
+
+def rank(negatives: Tensor | Sequence[Tensor], positives: Tensor, weights: Tensor | None = None) -> Ranking:
     """Rank scores.
 
     Args:
-        negatives: (n,) scores in ascending order (`sorted_scores`).
+        negatives: (n,) scores in ascending order (`sorted_scores`), or several such: counts of parts add up, so that
+            what is sorted once serves every union of parts.
         positives: (m,) scores in any order, same dtype and device.
         weights: (m,) what each positive counts in `gain`; None: 1.
     """
@@ -58,13 +67,15 @@ def rank(negatives: Tensor, positives: Tensor, weights: Tensor | None = None) ->
     last = ends.nonzero()[:, 0]
     thresholds = scores[last]
     counted = torch.ones_like(scores) if weights is None else weights[order]
+    parts = [negatives] if isinstance(negatives, Tensor) else negatives
+    total = sum(len(part) for part in parts)
     return Ranking(
         thresholds=thresholds,
-        above=len(negatives) - torch.searchsorted(negatives, thresholds, right=True),
-        at_least=len(negatives) - torch.searchsorted(negatives, thresholds),
+        above=total - sum(torch.searchsorted(part, thresholds, right=True) for part in parts),
+        at_least=total - sum(torch.searchsorted(part, thresholds) for part in parts),
         hits=last + 1,
         gain=counted.double().cumsum(0)[last],
-        negatives=len(negatives),
+        negatives=total,
         positives=len(positives),
     )
 

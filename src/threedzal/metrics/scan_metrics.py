@@ -1,6 +1,7 @@
 """All that the test table says of one class, from maps and scores given scan by scan (method section 6)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from threedzal.metrics.aupro import rank_regions, region_sizes
-from threedzal.metrics.ranking import area, auroc, average_precision, best_f1, curve, rank, sorted_scores
+from threedzal.metrics.ranking import area, auroc, average_precision, best_f1, curve, rank, select, sorted_scores
 
 GOOD = "good"
 OBJECT, ELSEWHERE = -1.0, 0.0  # codes of defect-free pixels in the state `region`; defective ones hold a region's size
@@ -93,21 +94,25 @@ class ScanMetrics(Metric):
         """Metrics by key; see the class."""
         region, kind, label = self._state("region"), self._state("kind"), self._state("label") > 0
         kind_of_pixel = kind.repeat_interleave(self._state("pixels").long())
+        codes = [code for code in range(len(self.kinds)) if (kind == code).any()]
+        pixels = {code: kind_of_pixel == code for code in codes}
+        regions = {code: select(region, pixels[code]) for code in codes}
         results: dict[str, Tensor] = {}
         self._curves = {}
         for name in self.names:
             values, scores = self._state(f"map_{name}"), self._state(f"score_{name}")
             if len(scores) == 0:
                 continue
-            every = self._localisation(values, region, name) | self._detection(scores, label, name)
+            parts = {code: _Pixels.of(select(values, pixels[code]), regions[code]) for code in codes}
+            every = self._localisation(list(parts.values()), name) | self._detection(scores, label, name)
             results |= {f"{name}/{key}": value for key, value in every.items()}
-            for code, defect in enumerate(self.kinds[1:], start=1):
-                if not (kind == code).any():
+            for code in codes:
+                if code == 0:
                     continue
-                pixels = (kind_of_pixel == code) | (kind_of_pixel == 0)
                 scans = (kind == code) | (kind == 0)
-                part = self._localisation(values[pixels], region[pixels]) | self._detection(scores[scans], label[scans])
-                results |= {f"{name}/defect/{defect}/{key}": value for key, value in part.items()}
+                one = self._localisation([parts[c] for c in (0, code) if c in parts])
+                one |= self._detection(scores[scans], label[scans])
+                results |= {f"{name}/defect/{self.kinds[code]}/{key}": value for key, value in one.items()}
         return {key: value.float() for key, value in results.items()}
 
     def curves(self, *, points: int = 500) -> dict[str, Curve]:
@@ -121,15 +126,15 @@ class ScanMetrics(Metric):
         self.compute()
         return {key: _thinned(*corners, points) for key, corners in self._curves.items()}
 
-    def _localisation(self, values: Tensor, region: Tensor, name: str = "") -> dict[str, Tensor]:
-        """Pixel metrics of flat scores; the curves of `name` are kept for `curves`."""
-        defective = region > 0
-        scores, sizes = values[defective], region[defective]
-        everywhere, on_object = sorted_scores(values[~defective]), sorted_scores(values[region == OBJECT])
-        pro = curve(rank_regions(everywhere, scores, sizes))
-        object_pro = curve(rank_regions(on_object, scores, sizes))
+    def _localisation(self, parts: Sequence["_Pixels"], name: str = "") -> dict[str, Tensor]:
+        """Pixel metrics of some parts together; the curves of `name` are kept for `curves`."""
+        defective, sizes = (torch.cat([getattr(part, of) for part in parts]) for of in ("defective", "sizes"))
+        on_object = [part.on_object for part in parts]
+        everywhere = on_object + [part.elsewhere for part in parts]
+        pro = curve(rank_regions(everywhere, defective, sizes))
+        object_pro = curve(rank_regions(on_object, defective, sizes))
         self._keep(name, pro=pro, object_pro=object_pro)
-        plain = rank(everywhere, scores)
+        plain = rank(everywhere, defective)
         return {
             **{f"aupro_{limit:g}": area(*pro, limit=limit) for limit in self.limits},
             **{f"object_aupro_{limit:g}": area(*object_pro, limit=limit) for limit in self.object_limits},
@@ -173,6 +178,21 @@ class ScanMetrics(Metric):
             yield f"got {sorted(lengths)} maps, scores, labels and defect names; wanted as many of each."
         if any(t.isnan().any() for t in (*maps.values(), *scores.values())):
             yield "the maps or scores hold NaN; scores must be numbers."
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The flat scores of one defect kind's scans, the defect-free ones sorted once for every table they enter."""
+
+    on_object: Tensor  # ascending
+    elsewhere: Tensor  # ascending
+    defective: Tensor
+    sizes: Tensor  # of the region of each defective pixel
+
+    @classmethod
+    def of(cls, values: Tensor, region: Tensor) -> "_Pixels":
+        on_object, elsewhere = (sorted_scores(select(values, region == code)) for code in (OBJECT, ELSEWHERE))
+        return cls(on_object, elsewhere, select(values, region > 0), select(region, region > 0))
 
 
 def _thinned(x: Tensor, y: Tensor, points: int) -> Curve:
