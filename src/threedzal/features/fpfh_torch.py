@@ -46,8 +46,8 @@ def simple_histograms(points: Tensor, normals: Tensor, neighbours: Tensor, squar
 
 def pair_features(
     p1: list[Tensor], n1: list[Tensor], p2: list[Tensor], n2: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The three angles of Darboux frames, each scaled to [0, 1]: between points p1, p2 with unit normals n1, n2.
+) -> tuple[Tensor, ...]:
+    """The three angles of Darboux frames, each scaled to [0, 11]: between points p1, p2 with unit normals n1, n2.
 
     Each argument is a list of the three coordinates, of shapes that broadcast. The frame stands on the point whose
     normal is closer to the line between them. With `d = |p2 - p1|`, `a1 = n1.(p2 - p1)/d`, `a2 = n2.(p2 - p1)/d` and
@@ -70,17 +70,18 @@ def pair_features(
     angle = torch.atan2(numerator, c.mul_(sine))
     # no frame (same place, or a normal along the line): Open3D counts three zeros
     none = (sine == 0) | ~inverse.isfinite()
-    angle, lift, cosine = (value.masked_fill_(none, 0) for value in (angle, triple.div_(sine), cosine))
-    return angle.mul_(0.5 / math.pi).add_(0.5), lift.mul_(0.5).add_(0.5), cosine.mul_(0.5).add_(0.5)
+    features = (angle.mul_(1 / math.pi), triple.div_(sine), cosine)  # in [-1, 1]
+    if none.any():
+        features = [feature.masked_fill_(none, 0) for feature in features]
+    return tuple(feature.add_(1).mul_(BINS / 2) for feature in features)
 
 
-def _count(features: tuple[Tensor, Tensor, Tensor], *, present: Tensor) -> Tensor:
-    """Counts (n, 33) float64 of three features (n, k) in [0, 1], in 11 bins each."""
+def _count(features: tuple[Tensor, ...], *, present: Tensor) -> Tensor:
+    """Counts (n, 33) float64 of three features (n, k) in [0, 11], in 11 bins each."""
     n = len(present)
-    first = torch.arange(n, device=present.device)[:, None] * (3 * BINS)
-    bins = torch.stack([
-        (feature * BINS).floor_().clamp_(0, BINS - 1).long() + (first + BINS * number)
-        for number, feature in enumerate(features)
+    first = torch.arange(n, dtype=torch.int32, device=present.device)[:, None] * (3 * BINS)
+    bins = torch.stack([  # whole numbers by truncation: what rounding left below zero belongs to the first bin
+        feature.int().clamp_(max=BINS - 1).add_(first + BINS * number) for number, feature in enumerate(features)
     ])  # fmt: skip
     if not present.all():
         bins = bins[present.expand_as(bins)]
