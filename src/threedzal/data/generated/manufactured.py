@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from threedzal.data.generated.piece import Piece, Rng, axis_rotation, dents, mix, speckle, tint
-from threedzal.data.generated.sdf import Pores, Waves, rounded_box, rounded_profile, smooth_max, smooth_min, smoothstep
-
-
-def triangle(v):
-    """Triangle wave of period 1 between -1 and 1."""
-    return 4 * np.abs(v - np.floor(v) - 0.5) - 1
-
-
-def hexagon(y, z, *, radius: float):
-    """Distance to a hexagonal prism along x whose flats are `radius` from the axis (outside its corners: a bound)."""
-    y, z = np.abs(y), np.abs(z)
-    return np.maximum(y * 0.8660254 + z * 0.5, z) - radius
+from threedzal.data.generated.sdf import (
+    Pores,
+    Waves,
+    hexagon,
+    rounded_box,
+    rounded_profile,
+    smooth_max,
+    smooth_min,
+    smoothstep,
+    triangle,
+)
 
 
 def threaded_part(rng: Rng) -> Piece:
@@ -159,17 +158,14 @@ def twisted_strand(rng: Rng) -> Piece:
         """Distance to the nearest strand, its number, and the angle round its own axis."""
         y = y - np.float32(swing) * np.sin(x * np.float32(2 * np.pi / length) + np.float32(sway))
         angle = x * np.float32(2 * np.pi / lay) + np.float32(start)
-        best = which = local = None
+        best, which, local = np.full_like(x, np.inf), np.zeros_like(x), (y, z)
         for i in range(3):
             a = angle + np.float32(2 * np.pi / 3 * i)
-            dy, dz = y - np.float32(orbit) * np.cos(a), z - np.float32(orbit) * np.sin(a)
-            d = np.sqrt(dy * dy + dz * dz)
-            if best is None:
-                best, which, local = d, np.zeros_like(d), (dy, dz)
-            else:
-                nearer = d < best
-                best, which = np.where(nearer, d, best), np.where(nearer, np.float32(i), which)
-                local = np.where(nearer, dy, local[0]), np.where(nearer, dz, local[1])
+            across = y - np.float32(orbit) * np.cos(a), z - np.float32(orbit) * np.sin(a)
+            d = np.sqrt(across[0] * across[0] + across[1] * across[1])
+            nearer = d < best
+            best, which = np.where(nearer, d, best), np.where(nearer, np.float32(i), which)
+            local = tuple(np.where(nearer, new, old) for new, old in zip(across, local, strict=True))
         return best - np.float32(strand), which, local
 
     def twist(x, local):

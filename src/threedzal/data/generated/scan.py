@@ -18,7 +18,8 @@ from threedzal.data.generated.camera import (
     trace_image,
 )
 from threedzal.data.generated.classes import CLASS_NAMES, CLASSES
-from threedzal.data.generated.defects import MAKERS, Defect, Frame, bent_rod
+from threedzal.data.generated.defect import Defect, Frame
+from threedzal.data.generated.defects import MAKERS, bent_rod
 from threedzal.data.generated.piece import Piece, axis_rotation
 from threedzal.data.generated.sensor import Noise, Scene, measured, shaded
 

@@ -54,6 +54,17 @@ def round_cone(r: Array, h: Array, *, radius0: float, radius1: float, height: fl
     return np.where(k < 0, low, np.where(k > a * height, high, side))
 
 
+def triangle(v: Array) -> Array:
+    """Triangle wave of period 1 between -1 and 1."""
+    return 4 * np.abs(v - np.floor(v) - 0.5) - 1
+
+
+def hexagon(y: Array, z: Array, *, radius: float) -> Array:
+    """Distance to a hexagonal prism along x whose flats are `radius` from the axis (outside its corners: a bound)."""
+    y, z = np.abs(y), np.abs(z)
+    return np.maximum(y * 0.8660254 + z * 0.5, z) - radius
+
+
 def smooth_min(a: Array, b: Array, k: float) -> Array:
     """Union whose seam is rounded over about `k` mm."""
     h = np.maximum(k - np.abs(a - b), 0)
