@@ -50,7 +50,7 @@ def test_features_are_those_of_the_whole_timm_network(tmp_path):
 
 def test_the_paper_s_branch_is_1536_wide_on_28_by_28():
     features = RGBFeatures(weights="checkpoint")
-    features.load_state_dict(features.state_dict())
+    features.load_state_dict({name: torch.zeros_like(value) for name, value in features.state_dict().items()})
     assert features.width == 1536
     assert features(torch.zeros(1, 3, 224, 224)).shape == (1, 1536, 28, 28)
 
@@ -66,6 +66,8 @@ def test_real_trunk_weights_load_and_tell_pictures_apart(sample_root):
     with torch.no_grad():
         _, *levels = reference.eval()(picture)
     torch.testing.assert_close(features(picture), torch.cat([to_grid(level, grid=28) for level in levels], 1))
+    again = RGBFeatures(backbone="resnet18", weights=path).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in features.state_dict().items())  # nothing left unset
 
 
 def test_random_weights_come_from_the_seed_and_leave_the_random_state_alone():

@@ -1,8 +1,8 @@
 """Arrays kept on disk by what they were computed from, so that frozen features are computed once.
 
-A key is a digest of everything that decides the result (`digest`); whoever computes puts the version of their own code
-among the parts. Files are `.npz` without pickle, written under a temporary name and then renamed, so that any number of
-processes may share a folder and none ever reads half a file.
+A key is a digest of everything that decides the result: the input, the options and, through `VERSION`, the code.
+Files are `.npz` without pickle, written under a temporary name and then renamed, so that any number of processes may
+share a folder and none ever reads half a file.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import torch
 
 from threedzal.errors import UserError
 
-VERSION = 1  # of the files' format and of the digest: raise it, and everything cached before is recomputed
+VERSION = 1  # part of every digest: raise it when code behind cached arrays gives other numbers
 
 
 def digest(*parts: object) -> str:

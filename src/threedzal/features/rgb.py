@@ -38,9 +38,11 @@ class RGBFeatures(nn.Module):
         self.grid = grid
         if weights == "pretrained":
             self.network = _pretrained(backbone, layers)
-        else:
+        elif weights == "random":
             self.network = _seeded(backbone, layers, seed=seed)
-            if weights not in ("random", "checkpoint"):
+        else:
+            self.network = _unfilled(backbone, layers)
+            if weights != "checkpoint":
                 _load_file(self.network, Path(weights), backbone=backbone)
         self.empty = weights == "checkpoint"
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "empty", False))
@@ -82,6 +84,15 @@ def _seeded(backbone: str, layers: tuple[int, ...], *, seed: int) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
             nn.init.ones_(module.weight)
     return network
+
+
+def _unfilled(backbone: str, layers: tuple[int, ...]) -> nn.Module:
+    """Weights to be loaded: drawing 67 M of them first would take seconds."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = _create(backbone, layers, pretrained=False)
+    if {name for name, _ in network.named_buffers()} - network.state_dict().keys():
+        return _seeded(backbone, layers, seed=0)  # some constants are in no file
+    return network.to_empty(device="cpu")
 
 
 def _pretrained(backbone: str, layers: tuple[int, ...]) -> nn.Module:
@@ -136,8 +147,9 @@ def _load_file(network: nn.Module, path: Path, *, backbone: str) -> None:
     elif foreign:
         problem = f"it holds tensors that are not of this network, such as {foreign[0]}"
     else:
+        counters = {name: torch.tensor(0) for name in wanted.values() if name.endswith("num_batches_tracked")}
         try:
-            network.load_state_dict({name: state[key] for key, name in wanted.items() if key in state}, strict=False)
+            network.load_state_dict(counters | {name: state[key] for key, name in wanted.items() if key in state})
         except RuntimeError as error:
             problem = str(error).splitlines()[-1].strip().rstrip(".")
     if problem:
