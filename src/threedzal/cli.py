@@ -9,7 +9,7 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from threedzal.callbacks import MemoryBankCallback, ReportCallback
+from threedzal.callbacks import MemoryBankCallback, PredictionCallback, ReportCallback
 from threedzal.checkpoint import read_options
 from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.errors import UserError
@@ -51,9 +51,19 @@ class CLI(LightningCLI):
         parser.set_defaults({"model": {"class_path": f"{ThreeDZAL.__module__}.{ThreeDZAL.__name__}"}})
         parser.add_lightning_class_args(MemoryBankCallback, "memory_bank")
         parser.add_lightning_class_args(ReportCallback, "report")
+        parser.add_lightning_class_args(PredictionCallback, "predictions")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "last", "checkpoint.enable_version_counter": False})
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.set_defaults({"weights_only": True})  # no code of a checkpoint is ever run
+        if subcommand in ("validate", "test"):
+            parser.set_defaults({"verbose": False})  # the project prints a table of its own
+        if subcommand == "predict":
+            parser.set_defaults({"return_predictions": False})  # they are on disk
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
         """Parse `args`, under which lie the options that the fitted file named by `--ckpt_path` was made with."""

@@ -35,7 +35,8 @@ class Calibration:
 
     scales: ScoreScales = ScoreScales()
     weights: ScoreWeights = ScoreWeights()
-    threshold: float = float("inf")  # a fused score from here on is a defect
+    threshold: float = float("inf")  # a fused score of a scan from here on is a defect
+    map_threshold: float | None = None  # a fused map from here on is unlike 99 % of a good object's pixels
 
     def with_weights(self, weights: Sequence[float]) -> Calibration:
         """The same with w_d, w_c given, for maps and object scores alike."""
@@ -44,13 +45,14 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for a checkpoint."""
         weights = {"map": list(self.weights.map), "score": list(self.weights.score)}
-        return {"scales": asdict(self.scales), "weights": weights, "threshold": self.threshold}
+        thresholds = {"threshold": self.threshold, "map_threshold": self.map_threshold}
+        return {"scales": asdict(self.scales), "weights": weights, **thresholds}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Calibration:
         """The inverse of `to_dict`."""
         weights = ScoreWeights(**{name: tuple(pair) for name, pair in values["weights"].items()})
-        return cls(ScoreScales(**values["scales"]), weights, values["threshold"])
+        return cls(ScoreScales(**values["scales"]), weights, values["threshold"], values["map_threshold"])
 
 
 @dataclass(frozen=True)
@@ -142,15 +144,15 @@ class Detector:
         scan = prepare_scan(xyz, rgb, None, preparation=self.preparation, record=record)
         return self.judge(collate_scans([scan]).to(self.method.device))[0]
 
-    def judge(self, scan: Scan) -> list[Prediction]:
-        """Predictions of a batch of prepared scans."""
+    def judge(self, scan: Scan, features: Tensor | None = None) -> list[Prediction]:
+        """Predictions of a batch of prepared scans; `features` (B,P,D) saves computing them again."""
         if self.method.uses_rgb:
             for record in (r for r in scan.record if r.rgb is None):
                 raise UserError(
                     f"{record.xyz}: has no picture, but this method uses the RGB branch: give the picture, "
                     "or fit a model without it (model.branches: [fpfh, point_cloud])"
                 )
-        scores, predictions = self.score(scan), []
+        scores, predictions = self.score(scan, features), []
         for i, score in enumerate(scores.scores["fused"].tolist()):
             size = tuple(scan.size[i].tolist())
             restored = restore_map(scores.maps["fused"][i], size=size, pad_to_square=self.preparation.pad_to_square)

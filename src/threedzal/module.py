@@ -32,6 +32,9 @@ class PatchModule(LightningModule):
         if self.trainer.ckpt_path is None:
             self.load_pretrained()
 
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["method"] = type(self).__name__  # a fitted file says what to build; see `threedzal.checkpoint`
+
     def test_step(self, scan: Scan, batch_index: int) -> Tensor:
         return self.features(scan)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,9 +64,11 @@ def calibrate(
     judged = pseudos or goods
     if judged is None:
         return calibration
-    _, fused = fuse(judged.scores, weights=calibration.weights, scales=calibration.scales)
+    fused_map, fused = fuse(judged.scores, weights=calibration.weights, scales=calibration.scales)
     threshold = best_f1_threshold(fused, judged.label)[0] if judged.label.any() else float(fused.max())
-    return replace(calibration, threshold=threshold)
+    good_pixels = fused_map[~judged.label][judged.object[~judged.label]]
+    map_threshold = float(np.quantile(good_pixels.numpy(), 0.99)) if len(good_pixels) else None
+    return replace(calibration, threshold=threshold, map_threshold=map_threshold)
 
 
 def score_scans(detector: Detector, batches: Iterable[Scan]) -> ScoredScans | None:

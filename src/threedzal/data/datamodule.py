@@ -188,11 +188,10 @@ class ZeroShotDataModule(LightningDataModule):
         )
         own = self.hparams.pseudo_scan_classes == "training"
         classes = self.train_classes if own else self.auxiliary_classes
-        per_class = -(-self.hparams.pseudo_scans // len(classes))
         self.train_records = self._index(self.train_classes, "train")
         self.validation_records = self._index(self.train_classes, "validation")
         self.auxiliary_records = self._index(self.auxiliary_classes, "train", self.hparams.auxiliary_scans_per_class)
-        self.pseudo_records = self._index(classes, "validation", per_class)[: self.hparams.pseudo_scans]
+        self.pseudo_records = _evenly(self._index(classes, "validation"), self.hparams.pseudo_scans)
         seen = [*self.train_records, *self.validation_records, *self.auxiliary_records, *self.pseudo_records]
         if self.hparams.protocol == "zero_shot" and {r.class_name for r in seen} & set(self.test_classes):
             raise AssertionError("a scan of a test class reached training")
@@ -201,7 +200,7 @@ class ZeroShotDataModule(LightningDataModule):
             [
                 *((name, split) for name in self.train_classes for split in ("train", "validation")),
                 *((name, "train") for name in self.auxiliary_classes),
-                *((name, "validation") for name in classes if self.hparams.pseudo_scans),
+                *((record.class_name, "validation") for record in self.pseudo_records),
             ],
         )
 
