@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 import tempfile
+import threading
+from pathlib import Path
 
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from threedzal.callbacks import MemoryBankCallback, PredictionCallback, ReportCallback
 from threedzal.checkpoint import read_options
@@ -15,15 +20,25 @@ from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.errors import UserError
 from threedzal.model import ThreeDZAL
 from threedzal.module import PatchModule
+from threedzal.option_errors import OptionParser
+from threedzal.quiet import quieten
 
 OWN_COMMANDS = {"data": "make, check and look at data sets (`threedzal data --help`)"}
-INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
+
+
+class Interrupted(Exception):
+    """A signal ended the work; `how` to go on, and the exit code by which shells know such an end."""
+
+    def __init__(self, how: str, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(how)
+        self.exit_code = 128 + signal_number
 
 
 class CLI(LightningCLI):
     """LightningCLI with this project's callbacks, and with a fitted file that brings its own configuration."""
 
     def __init__(self, args: list[str]) -> None:
+        self.args = args
         super().__init__(
             PatchModule,
             ZeroShotDataModule,
@@ -34,6 +49,7 @@ class CLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            parser_class=OptionParser,
             parser_kwargs={"prog": "threedzal", "epilog": _own_commands()},
             trainer_defaults={
                 "max_epochs": 5,
@@ -77,6 +93,22 @@ class CLI(LightningCLI):
             at = args.index(subcommand) + 1
             self.config = parser.parse_args([*args[:at], "--config", file.name, *args[at:]])
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as stop:  # what Lightning makes of either signal
+            number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+            raise Interrupted(self._how_to_go_on(subcommand), number) from stop
+
+    def _how_to_go_on(self, subcommand: str) -> str:
+        """One sentence, with the command that takes up an interrupted one where it stopped."""
+        saved = [c.last_model_path or c.best_model_path for c in self.trainer.checkpoint_callbacks]
+        path = next((path for path in saved if path and Path(path).is_file()), None)
+        if subcommand != "fit" or path is None:
+            return "there is nothing to go on from: start the same command again"
+        args = _without("--ckpt_path", self.args)
+        return f"go on with: threedzal {shlex.join(args)} --ckpt_path {shlex.quote(path)}"
+
     def _parse_ckpt_path(self) -> None:
         """The networks are what the checkpoint holds, whatever the command line says of them."""
         config = self.config[self.config.subcommand]
@@ -88,6 +120,9 @@ class CLI(LightningCLI):
 def main(args: list[str] | None = None) -> int:
     """Run one command; returns its exit code (2: the input cannot work, said in one sentence)."""
     args = list(sys.argv[1:] if args is None else args)
+    quieten()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script's background job is deaf to it else
     try:
         if args[:1] == ["data"]:
             from threedzal.data.commands import run
@@ -98,7 +133,16 @@ def main(args: list[str] | None = None) -> int:
     except UserError as error:
         print(f"threedzal: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return _report(Interrupted("nothing was begun: start the same command again"))
+    except Interrupted as stop:
+        return _report(stop)
     return 0
+
+
+def _report(stop: Interrupted) -> int:
+    print(f"threedzal: interrupted; {stop}", file=sys.stderr)
+    return stop.exit_code
 
 
 def _value_of(option: str, args: list[str]) -> str | None:
@@ -108,6 +152,16 @@ def _value_of(option: str, args: list[str]) -> str | None:
         if arg == option and i + 1 < len(args):
             return args[i + 1]
     return None
+
+
+def _without(option: str, args: list[str]) -> list[str]:
+    """`args` less `option` and its value."""
+    value = _value_of(option, args)
+    kept = [arg for arg in args if arg != f"{option}={value}"]
+    if option in kept:
+        at = kept.index(option)
+        del kept[at : at + 2]
+    return kept
 
 
 def _own_commands() -> str:
