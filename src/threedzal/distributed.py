@@ -16,6 +16,11 @@ def several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def process_rank() -> int:
+    """This process's number among those of the run."""
+    return dist.get_rank() if several_processes() else 0
+
+
 def gather_objects(items: list[T]) -> list[T]:
     """All processes' lists, one after another, on every process."""
     if not several_processes():

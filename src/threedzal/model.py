@@ -93,6 +93,15 @@ class ThreeDZAL(PatchModule):
             parts.append(self._on_cells(self.encoder, scan))  # (B,P,32)
         return torch.cat(parts, dim=2)
 
+    @property
+    def branch_widths(self) -> dict[str, int]:
+        widths = {} if self.rgb is None else {"rgb": self.rgb.width}
+        if "fpfh" in self.hparams.branches:
+            widths["fpfh"] = 33
+        if self.encoder is not None:
+            widths["point_cloud"] = self.hparams.embedding
+        return widths
+
     def abnormality(self, scan: Scan, *, eta: float) -> Tensor | None:
         """p(x~|w) of each patch, eqs. (8) to (10): (B,P); 0 on background cells. `eta` 0 leaves x as it is."""
         if self.classifier is None:

@@ -21,6 +21,11 @@ class PatchModule(LightningModule):
         """(B,P,D) float32: f(x) of every grid patch of a batch of scans, the rows of the memory bank."""
         raise TypeError(f"{type(self).__name__} does not describe patches: it must define features()")
 
+    @property
+    def branch_widths(self) -> dict[str, int]:
+        """{name: numbers} of the parts that stand side by side in `features`, in their order; empty: one part."""
+        return {}
+
     def abnormality(self, scan: Scan, *, eta: float) -> Tensor | None:
         """(B,P) float32 in [0,1]: p(x~|w) of every grid patch (eqs. 8 to 10), or None for a method without C_w."""
         return None

@@ -38,6 +38,7 @@ class ZeroShotDataModule(LightningDataModule):
             the same class), which the baselines' published numbers are about.
         background: `remove` the table (plane and largest cluster), or `keep` it.
         image_size: Side of the network's input in pixels.
+        rgb_size: Side of the picture that the RGB branch sees; None: image_size. Twice that shows it finer patches.
         patch_size: Side of a patch in pixels.
         points_per_patch: K, the points of a patch.
         min_valid_points: A cell with fewer measured pixels is background.
@@ -81,6 +82,7 @@ class ZeroShotDataModule(LightningDataModule):
         protocol: Literal["zero_shot", "in_class"] = "zero_shot",
         background: Literal["remove", "keep"] = "remove",
         image_size: int = 224,
+        rgb_size: int | None = None,
         patch_size: int = 8,
         points_per_patch: int = 64,
         min_valid_points: int = 16,
@@ -124,6 +126,7 @@ class ZeroShotDataModule(LightningDataModule):
             )
         self.preparation = ScanPreparation(
             image_size=image_size,
+            rgb_size=rgb_size,
             patch_size=patch_size,
             points_per_patch=points_per_patch,
             min_valid_points=min_valid_points,

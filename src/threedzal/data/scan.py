@@ -28,6 +28,7 @@ class ScanPreparation:
     """How a scan becomes tensors. Lengths in metres; every field is an option of the data module."""
 
     image_size: int = 224
+    rgb_size: int | None = None  # of the picture; None: image_size
     patch_size: int = 8
     points_per_patch: int = 64
     min_valid_points: int = 16
@@ -88,7 +89,7 @@ class ScanRecord:
 class Scan:
     """One scan, or a batch of them (then every tensor has a leading B and `record` is a list)."""
 
-    rgb: Tensor  # (3,H,W) float32, ImageNet-normalised; 0, ImageNet's mean, outside the object if background is removed
+    rgb: Tensor  # (3,R,R) float32, R = rgb_size or H, ImageNet-normalised; 0, its mean, where background is removed
     xyz: Tensor  # (3,H,W) float32 metres, exactly 0 where not valid
     valid: Tensor  # (H,W) bool: measured, and not background
     object: Tensor  # (H,W) bool: the object's silhouette, its small unmeasured gaps closed
@@ -203,12 +204,15 @@ def prepare_scan(
 
     fit = partial(_fit, size=preparation.image_size, pad=preparation.pad_to_square)
     valid = fit(torch.from_numpy(foreground & measured)[None].float(), mode="nearest-exact")[0] > 0
-    outline = fit(torch.from_numpy(outline)[None].float(), mode="nearest-exact")[0] > 0
+    outline = torch.from_numpy(outline)[None].float()
+    picture_fit = partial(fit, size=preparation.rgb_size or preparation.image_size)
+    picture = _normalise(rgb, picture_fit, picture_fit(outline, mode="nearest-exact")[0] > 0)
+    outline = fit(outline, mode="nearest-exact")[0] > 0
     points = fit(torch.from_numpy(xyz).permute(2, 0, 1), mode="nearest-exact") * valid
     truth = torch.zeros(height, width) if mask is None else torch.from_numpy(mask).float()
     patches, cells = grid_patches(points, valid, preparation=preparation)
     return Scan(
-        rgb=_normalise(rgb, fit, outline),
+        rgb=picture,
         xyz=points,
         valid=valid,
         object=outline,
