@@ -1,0 +1,57 @@
+"""Bringing the branches together: distances scaled and added (late), or features scaled and concatenated (early)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FLOOR = 0.1  # the share of the values taken for noise
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a kind of distance is in this batch: its noise floor, and its standard deviation."""
+
+    floor: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def measured(cls, values: Tensor) -> Scale:
+        """The floor is the lowest tenth's upper end: even a patch whose twin stands in another scan is so far from it.
+
+        Most patches of most scans are normal, so that neither number needs a defect-free scan.
+        """
+        values = values[values.isfinite()].double()
+        if not len(values):
+            return cls()
+        spread = values.std(correction=0).item()
+        return cls(values.kthvalue(max(1, round(FLOOR * len(values)))).values.item(), spread if spread > 0 else 1.0)
+
+
+def excess(values: Tensor, scale: Scale) -> Tensor:
+    """`max(0, value - floor) / spread`: a z-score whose zero is the noise floor; inf stays inf.
+
+    With 0 at the floor and on the background alike, the blur of a map draws no step at the object's rim.
+    """
+    return ((values - scale.floor) / scale.spread).clamp(min=0)
+
+
+def late(distances: Mapping[str, Tensor], scales: Mapping[str, Scale]) -> Tensor:
+    """Sum over the branches of `excess`: (N,) of each branch -> (N,)."""
+    return sum(excess(values, scales[name]) for name, values in distances.items())
+
+
+def early(features: Mapping[str, Tensor], spreads: Mapping[str, float]) -> Tensor:
+    """(N,D_b) of each branch -> (N, sum D_b), each branch divided by its spread so that none decides by its units."""
+    return torch.cat([rows / spreads[name] for name, rows in features.items()], dim=1)
+
+
+def feature_spread(rows: Tensor) -> float:
+    """Root of the summed variances of (N,D) features: the typical distance of a row from their mean."""
+    if not len(rows):
+        return 1.0
+    spread = rows.double().var(dim=0, correction=0).sum().sqrt().item()
+    return spread if spread > 0 else 1.0
