@@ -131,6 +131,9 @@ class ThreeDZAL(PatchModule):
     # joint training -------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: PatchBatch, batch_index: int) -> Tensor:
+        # dropout draws from each step's own stream, so that a resumed epoch is the one that was interrupted
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        torch.manual_seed(hash((seed, self.current_epoch, batch_index, self.global_rank)) % 2**63)
         loss, _ = self._losses(batch, "train")
         self._epoch_patches += len(batch.kind)
         return loss
@@ -177,10 +180,6 @@ class ThreeDZAL(PatchModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        # dropout draws from the epoch's own stream, so that a resumed epoch is the one that was interrupted
-        torch.manual_seed(
-            hash((int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch, self.global_rank)) % 2**63
-        )
         self._epoch_start, self._epoch_patches = time.perf_counter(), 0
 
     def on_train_epoch_end(self) -> None:
