@@ -146,12 +146,7 @@ class Detector:
 
     def judge(self, scan: Scan, features: Tensor | None = None) -> list[Prediction]:
         """Predictions of a batch of prepared scans; `features` (B,P,D) saves computing them again."""
-        if self.method.uses_rgb:
-            for record in (r for r in scan.record if r.rgb is None):
-                raise UserError(
-                    f"{record.xyz}: has no picture, but this method uses the RGB branch: give the picture, "
-                    "or fit a model without it (model.branches: [fpfh, point_cloud])"
-                )
+        require_pictures(self.method, scan.record)
         scores, predictions = self.score(scan, features), []
         for i, score in enumerate(scores.scores["fused"].tolist()):
             size = tuple(scan.size[i].tolist())
@@ -174,6 +169,15 @@ class Detector:
             preparation=ScanPreparation(**{f.name: data[f.name] for f in fields(ScanPreparation) if f.name in data}),
             options=ScoringOptions(**{f.name: state["options"][f.name] for f in fields(ScoringOptions)}),
             calibration=Calibration.from_dict(state["calibration"]),
+        )
+
+
+def require_pictures(method: PatchModule, records: Sequence[ScanRecord]) -> None:
+    """Refuse scans without a picture where the method looks at pictures."""
+    for record in (r for r in records if method.uses_rgb and r.rgb is None):
+        raise UserError(
+            f"{record.xyz}: has no picture, but this method uses the RGB branch: give the picture, "
+            "or fit a model without it (model.branches: [fpfh, point_cloud])"
         )
 
 

@@ -76,7 +76,8 @@ class BatchReference:
         widths: {branch: numbers}, the parts of a feature in their order.
         options: how.
         device: where the products are computed.
-        history: patches of scans seen before, which serve as reference beside those given (streaming).
+        history: patches of scans seen before, which serve as reference beside those given (streaming). With it, be it
+            empty, a scan without any other is let through: all its patches are at 0.
 
     Example:
         >>> batch = BatchReference({"rgb": 1536, "fpfh": 33})
@@ -104,7 +105,8 @@ class BatchReference:
             if chosen is None or name in chosen:
                 self.columns[name] = slice(self.width, self.width + width)
             self.width += width
-        self.history = history or Rows(torch.zeros(0, self.width))
+        self.streaming = history is not None
+        self.history = history if history is not None else Rows(torch.zeros(0, self.width))
         self._store = PatchStore()
         self._cells: list[Tensor] = []
         self._keys: list[str] = []
@@ -135,14 +137,14 @@ class BatchReference:
         """Search every scan against all the others; every process of a run takes part.
 
         Raises:
-            UserError: there is only one scan, and no history.
+            UserError: there is only one scan.
         """
         own = self.own
         everyone, mine = _gathered(own)
         self.everyone = everyone
         references = Rows.joined(self.history.without(everyone.keys), everyone)
         before = len(references.keys) - len(everyone.keys)  # scans of the history stand first
-        if len(references.keys) < 2:
+        if len(references.keys) < 2 and not self.streaming:
             raise UserError(
                 f"{', '.join(references.keys) or 'no scan'}: a batch judges itself, each scan by the others, and one "
                 "scan alone has none: give at least 2 scans, some 64 if you can, or use reference training"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,11 @@ from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from threedzal.batch import BatchOptions
+from threedzal.callbacks.batch import BatchJudge, BatchScan
 from threedzal.callbacks.calibrate import calibrate
 from threedzal.callbacks.results import TestedScan, TestResults, print_table
-from threedzal.data.scan import Scan
+from threedzal.data.scan import Scan, ScanRecord
 from threedzal.detector import Calibration, Detector, ScoringOptions
 from threedzal.distributed import gather_objects, gather_rows
 from threedzal.errors import UserError
@@ -42,6 +45,17 @@ class MemoryBankCallback(Callback):
         weights: [w_d, w_c] of eqs. (11) and (12), or `auto`: chosen on pseudo-anomalous validation scans.
         score_scale: `validation` divides each raw score by its mean over the training classes' `validation/good`.
         seed: Of the coreset.
+        reference: What a scan is compared with: `training` scans, as in the paper; the other scans of the `batch` it
+            comes in, each class for itself, unlabelled, no training scan needed; `both`, fused.
+        batch_neighbours: Of the other scans, how many are to have a patch's like (1, 2, ...), or which share of them.
+        batch_fusion: Branches searched apart and added (`late`), or as one feature (`early`).
+        batch_branches: Branches that the batch is searched by; by default all that the method has.
+        batch_trim: Share of the patches that serve as reference no longer in a second pass (repeated defects).
+        batch_index: `Flat` is exact; `IVF1024,Flat` or `HNSW32` for very large batches.
+        batch_score: A scan's score: mean of the map's `top` 0.5 % of the object's pixels, or its `max`.
+        batch_blur: Sigma of the blur of a batch's maps, in pixels.
+        state: File that keeps the patches of scans from call to call, so that scans may come one by one.
+        state_rows: Most patches in it.
     """
 
     def __init__(
@@ -56,6 +70,16 @@ class MemoryBankCallback(Callback):
         weights: Literal["auto"] | list[float] = "auto",
         score_scale: Literal["validation", "none"] = "validation",
         seed: int = 0,
+        reference: Literal["training", "batch", "both"] = "training",
+        batch_neighbours: int | float = 1,
+        batch_fusion: Literal["late", "early"] = "late",
+        batch_branches: list[str] | None = None,
+        batch_trim: float = 0.0,
+        batch_index: str = "Flat",
+        batch_score: Literal["top", "max"] = "top",
+        batch_blur: float = 2.0,
+        state: str | None = None,
+        state_rows: int = 20000,
     ) -> None:
         if not 0 < coreset <= 1:
             raise UserError(f"memory_bank.coreset is {coreset}, but it is a share of the patches: above 0, at most 1")
@@ -72,7 +96,29 @@ class MemoryBankCallback(Callback):
             "weights": weights,
             "score_scale": score_scale,
             "seed": seed,
+            "reference": reference,
+            "batch_neighbours": batch_neighbours,
+            "batch_fusion": batch_fusion,
+            "batch_branches": batch_branches,
+            "batch_trim": batch_trim,
+            "batch_index": batch_index,
+            "batch_score": batch_score,
+            "batch_blur": batch_blur,
+            "state_rows": state_rows,
         }
+        if state is not None and (reference == "training" or state_rows < 1):
+            raise UserError(
+                f"memory_bank.state keeps the scans of a batch, but memory_bank.reference is {reference} and "
+                f"memory_bank.state_rows {state_rows}: use reference batch or both, and some rows"
+            )
+        self.reference, self.state = reference, state
+        self.batch_options = BatchOptions(
+            neighbours=batch_neighbours,
+            fusion=batch_fusion,
+            branches=None if batch_branches is None else tuple(batch_branches),
+            trim=batch_trim,
+            index=batch_index,
+        )
         self.detector: Detector | None = None
         self.results: TestResults | None = None
         self._stored: dict[str, Any] = {}
@@ -155,24 +201,26 @@ class MemoryBankCallback(Callback):
 
     def on_test_start(self, trainer: Trainer, module: PatchModule) -> None:
         self._ready(trainer, module)
-        records = trainer.datamodule.test_records
         self.results = None
         self._scans: list[TestedScan] = []
-        self._metrics = {
-            name: ScanMetrics(defects=sorted({r.defect for r in records if r.class_name == name} - {"good"})).to(
-                module.device
-            )
-            for name in trainer.datamodule.test_classes
-        }
+        names = ("fused", "distance", "classification", "foreground")
+        self._metrics = self._class_metrics(trainer, module, names) if self.detector is not None else {}
+        self._judge = self._batch_judge(trainer, module, trainer.datamodule.test_records)
 
     def on_predict_start(self, trainer: Trainer, module: PatchModule) -> None:
-        if not self._stored.get("bank") and self.detector is None:
-            raise UserError("predict needs a fitted file with a memory bank: give --ckpt_path .../fitted.ckpt")
+        if self.reference != "batch" and not self._stored.get("bank") and self.detector is None:
+            raise UserError(
+                "predict needs a fitted file with a memory bank: give --ckpt_path .../fitted.ckpt, or let the scans "
+                "judge each other: --memory_bank.reference batch"
+            )
         self._ready(trainer, module)
+        self._judge = self._batch_judge(trainer, module, trainer.datamodule.predict_records)
 
     def _ready(self, trainer: Trainer, module: PatchModule) -> None:
-        """The detector of this run, that of the checkpoint under this run's options, or a new one."""
-        if self._stored.get("bank"):
+        """The detector of this run, that of the checkpoint under this run's options, or a new one; none for a batch."""
+        if self.reference == "batch":
+            self.detector = None
+        elif self._stored.get("bank"):
             bank = MemoryBank.from_state_dict(self._stored["bank"])
             if bank.index != self.options["index"]:
                 bank = MemoryBank.build(bank.features, self.options["index"])
@@ -184,6 +232,26 @@ class MemoryBankCallback(Callback):
             rank_zero_info("The checkpoint holds no memory bank: building it from the training scans")
             self.build(trainer, module)
 
+    def _batch_judge(self, trainer: Trainer, module: PatchModule, records: list[ScanRecord]) -> BatchJudge | None:
+        if self.reference == "training":
+            return None
+        return BatchJudge(
+            module,
+            trainer.datamodule.preparation,
+            classes={record.class_name for record in records},
+            options=self.batch_options,
+            score=self.options["batch_score"],
+            blur=self.options["batch_blur"],
+            state=self.state,
+            state_rows=self.options["state_rows"],
+        )
+
+    @staticmethod
+    def _class_metrics(trainer: Trainer, module: PatchModule, names: tuple[str, ...]) -> dict[str, ScanMetrics]:
+        records, classes = trainer.datamodule.test_records, trainer.datamodule.test_classes
+        kinds = {name: sorted({r.defect for r in records if r.class_name == name} - {"good"}) for name in classes}
+        return {name: ScanMetrics(defects=kinds[name], names=names).to(module.device) for name in classes}
+
     def on_test_batch_end(
         self,
         trainer: Trainer,
@@ -193,8 +261,10 @@ class MemoryBankCallback(Callback):
         batch_index: int,
         dataloader_idx: int = 0,
     ) -> None:
-        scores = self.detector.score(scan, features=outputs)
-        for i, record in enumerate(scan.record):
+        scores = None if self.detector is None else self.detector.score(scan, features=outputs)
+        if self._judge is not None:
+            self._judge.add(scan, outputs, scores)
+        for i, record in enumerate(scan.record if scores is not None else ()):
             one = slice(i, i + 1)
             self._metrics[record.class_name].update(
                 {name: values[one] for name, values in scores.maps.items()},
@@ -207,8 +277,47 @@ class MemoryBankCallback(Callback):
             self._scans.append(TestedScan.of(scores, i, record))
 
     def on_test_epoch_end(self, trainer: Trainer, module: PatchModule) -> None:
-        self.results = TestResults.of(self._metrics, gather_objects(self._scans))
+        transductive = None if self._judge is None else self._transductive_results(trainer, module)
+        self.results = TestResults.of(self._metrics, gather_objects(self._scans), transductive)
         module.log_dict({f"test/{name}": value for name, value in self.results.flat().items()}, rank_zero_only=True)
         if trainer.is_global_zero:
             print_table(self.results)
-        self._metrics, self._scans = {}, []
+        self._metrics, self._scans, self._judge = {}, [], None
+
+    def _transductive_results(self, trainer: Trainer, module: PatchModule) -> TestResults:
+        """The batches' own judgement, under its own names."""
+        names = ("both",) * (self.reference == "both") + ("batch", "foreground")
+        metrics, scans = self._class_metrics(trainer, module, names), []
+        for scan in self._judge.judged():
+            metrics[scan.record.class_name].update(
+                {name: values[None].to(module.device) for name, values in scan.maps.items()},
+                {name: torch.tensor([value], device=module.device) for name, value in scan.scores.items()},
+                mask=scan.mask[None].to(module.device),
+                object=scan.object[None].to(module.device),
+                label=torch.tensor([scan.record.label], device=module.device),
+                defects=[scan.record.defect],
+            )
+            maps = {name: values.half() for name, values in scan.maps.items() if name != "foreground"}
+            scans.append(TestedScan(scan.record, scan.scores, maps))
+        return TestResults.of(metrics, gather_objects(scans))
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        module: PatchModule,
+        outputs: Tensor,
+        scan: Scan,
+        batch_index: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._judge is not None:
+            self._judge.add(scan, outputs, self.detector and self.detector.score(scan, features=outputs))
+
+    def judged_batch(self) -> Iterator[BatchScan]:
+        """After a predict epoch: this process's scans as their batch judged them (nothing where reference is training).
+
+        To be gone through once, to its end, on every process.
+        """
+        if self._judge is not None:
+            yield from self._judge.judged()
+            self._judge = None

@@ -8,10 +8,13 @@ from typing import Any
 from lightning import Callback, Trainer
 
 from threedzal.callbacks.memory_bank import MemoryBankCallback
-from threedzal.data.scan import Scan, read_rgb
+from threedzal.data.scan import Scan, read_rgb, restore_map
 from threedzal.data.writers import write_prediction, write_scores_csv
+from threedzal.detector import Prediction
 from threedzal.distributed import gather_objects
 from threedzal.module import PatchModule
+
+BATCH_LIMIT = 12.0  # a batch's map value of the last colour: spreads above the noise floor, both branches together
 
 
 class PredictionCallback(Callback):
@@ -27,14 +30,17 @@ class PredictionCallback(Callback):
 
     def on_predict_start(self, trainer: Trainer, module: PatchModule) -> None:
         self._folder = Path(self.output or Path(trainer.log_dir or ".") / "predictions")
-        self._detector = next(c for c in trainer.callbacks if isinstance(c, MemoryBankCallback)).detector
+        self._bank = next(c for c in trainer.callbacks if isinstance(c, MemoryBankCallback))
         self._rows = []
 
     def on_predict_batch_end(
         self, trainer: Trainer, module: PatchModule, outputs, scan: Scan, batch_index: int, dataloader_idx: int = 0
     ) -> None:
-        limit = self._detector.calibration.map_threshold
-        for record, prediction in zip(scan.record, self._detector.judge(scan, features=outputs), strict=True):
+        if self._bank.reference != "training":
+            return  # judged when the batch is whole
+        detector = self._bank.detector
+        limit = detector.calibration.map_threshold
+        for record, prediction in zip(scan.record, detector.judge(scan, features=outputs), strict=True):
             rgb = read_rgb(record.rgb) if record.rgb else None
             written = write_prediction(
                 self._folder, prediction, record, rgb, threshold=limit, limits=(0.0, 2 * limit) if limit else None
@@ -51,8 +57,38 @@ class PredictionCallback(Callback):
             )
 
     def on_predict_epoch_end(self, trainer: Trainer, module: PatchModule) -> None:
+        if self._bank.reference != "training":
+            self._write_batch(trainer)
+            return
         rows = sorted(gather_objects(self._rows), key=lambda row: row["scan"])
         if trainer.is_global_zero:
             path = write_scores_csv(self._folder, rows)
             flagged = sum(row["label"] for row in rows)
             print(f"{len(rows)} scans, {flagged} judged defective. Scores: {path}; maps beside it.")
+
+    def _write_batch(self, trainer: Trainer) -> None:
+        """Maps and a ranking: a batch has no scan that is known to be good, hence no threshold and no verdict."""
+        pad = trainer.datamodule.preparation.pad_to_square
+        for scan in self._bank.judged_batch():
+            name = next(iter(scan.scores))  # `both` where there is a bank, else `batch`
+            restored = restore_map(scan.maps[name], size=scan.size, pad_to_square=pad)
+            rgb = read_rgb(scan.record.rgb) if scan.record.rgb else None
+            prediction = Prediction(restored, scan.scores[name], label=-1, threshold=float("nan"))
+            written = write_prediction(self._folder, prediction, scan.record, rgb, limits=(0.0, BATCH_LIMIT))
+            self._rows.append(
+                {
+                    "scan": str(scan.record.xyz),
+                    "class": scan.record.class_name,
+                    **{f"score_{other}": scan.scores[other] for other in ("both", "batch") if other in scan.scores},
+                    "map": str(written[0]),
+                    "overlay": str(written[1]),
+                    "_score": scan.scores[name],
+                }
+            )
+        rows = sorted(gather_objects(self._rows), key=lambda row: (row["class"], -row.pop("_score")))
+        counts: dict[str, int] = {}
+        for row in rows:
+            row["rank"] = counts[row["class"]] = counts.get(row["class"], 0) + 1
+        if trainer.is_global_zero:
+            path = write_scores_csv(self._folder, rows)
+            print(f"{len(rows)} scans ranked, the most suspicious first: {path}; maps beside it.")

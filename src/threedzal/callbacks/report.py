@@ -64,29 +64,34 @@ class ReportCallback(Callback):
         print(f"Report: {page}")
 
     def _report_data(self, trainer: Trainer, module: LightningModule, bank: MemoryBankCallback) -> ReportData:
-        results, threshold = bank.results, bank.detector.calibration.threshold
+        results, apart = bank.results, bank.results.transductive
+        shown = results if bank.detector is not None else apart  # a batch alone: its own scans and curves
+        threshold = bank.detector.calibration.threshold if bank.detector is not None else None
         outcomes = [
             ScanOutcome(
                 key=s.record.key,
                 label=s.record.label,
                 defect=s.record.defect,
-                score=s.scores["fused"],
-                verdict=int(s.scores["fused"] >= threshold),
+                score=next(iter(s.scores.values())),
+                verdict=None if threshold is None else int(s.scores["fused"] >= threshold),
             )
-            for s in results.scans
+            for s in shown.scans
         ]
         order = sorted(range(len(outcomes)), key=lambda i: _badness(outcomes[i], threshold))[: self.scans]
-        panels = [_panel(results.scans[i], outcomes[i], bank.detector.preparation.pad_to_square) for i in order]
+        pad_to_square = trainer.datamodule.preparation.pad_to_square
+        panels = [_panel(shown.scans[i], outcomes[i], pad_to_square) for i in order]
         return ReportData(
             title="3D anomaly localisation on products never seen",
-            subtitle=f"{type(module).__name__}, {len(outcomes)} test scans",
+            subtitle=f"{type(module).__name__}, {len(outcomes)} test scans"
+            + (", each judged by the others of its class" if bank.reference == "batch" else ""),
             command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             facts=_facts(trainer, module, bank),
             metrics=results.table(),
             defects=results.defect_table(),
-            pro_curves=results.pro_curves,
-            floor_pro_curves=results.floor_pro_curves,
-            roc_curves=results.roc_curves,
+            transductive={} if apart is None else apart.table(),
+            pro_curves=shown.pro_curves,
+            floor_pro_curves=shown.floor_pro_curves,
+            roc_curves=shown.roc_curves,
             training={name: _curve(points) for name, points in self.curves.items()},
             panels=worst_first(panels, threshold=threshold),
             outcomes=outcomes,
@@ -104,7 +109,9 @@ def log_panels(logger, panels: list[ScanPanel], *, step: int) -> None:
             logger.experiment.add_image(f"test/{panel.key}", np.asarray(panel_png(panel)), step, dataformats="HWC")
 
 
-def _badness(outcome: ScanOutcome, threshold: float) -> tuple[bool, float]:
+def _badness(outcome: ScanOutcome, threshold: float | None) -> tuple[bool, float]:
+    if threshold is None:  # good scans by how high they score, defective ones by how low
+        return True, outcome.score if outcome.label else -outcome.score
     margin = abs(outcome.score - threshold)
     return (not outcome.misjudged, -margin if outcome.misjudged else margin)
 
@@ -120,7 +127,7 @@ def _panel(scan: TestedScan, outcome: ScanOutcome, pad_to_square: bool) -> ScanP
 
     return ScanPanel(
         **vars(outcome),
-        map=restored("fused"),
+        map=restored(next(iter(scan.maps))),
         rgb=read_rgb(record.rgb) if record.rgb else None,
         depth=np.where(depth > 0, depth, np.nan),
         gt=read_mask(record.gt) if record.gt else None,
@@ -130,14 +137,21 @@ def _panel(scan: TestedScan, outcome: ScanOutcome, pad_to_square: bool) -> ScanP
 
 
 def _facts(trainer: Trainer, module: LightningModule, bank: MemoryBankCallback) -> dict[str, str]:
-    data, calibration = trainer.datamodule, bank.detector.calibration
+    data = trainer.datamodule
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in module.named_children()}
-    return {
-        "Trained on": ", ".join(data.train_classes),
-        "Tested on (never seen)": ", ".join(data.test_classes),
-        "Memory bank": f"{len(bank.detector.bank)} rows of {bank.detector.bank.features.shape[1]} numbers",
-        "Weights w_d : w_c of the map": "{:.2g} : {:.2g}".format(*calibration.weights.map),
-        "Weights w_d : w_c of the score": "{:.2g} : {:.2g}".format(*calibration.weights.score),
+    tested = ", ".join(data.test_classes)
+    if bank.detector is None:
+        about = {"Tested on": tested, "Reference": "the other scans of the same test class, unlabelled"}
+    else:
+        calibration = bank.detector.calibration
+        about = {
+            "Trained on": ", ".join(data.train_classes),
+            "Tested on (never seen)": tested,
+            "Memory bank": f"{len(bank.detector.bank)} rows of {bank.detector.bank.features.shape[1]} numbers",
+            "Weights w_d : w_c of the map": "{:.2g} : {:.2g}".format(*calibration.weights.map),
+            "Weights w_d : w_c of the score": "{:.2g} : {:.2g}".format(*calibration.weights.score),
+        }
+    return about | {
         "Parameters": ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in sizes.items() if count),
         "torch": torch.__version__,
     }

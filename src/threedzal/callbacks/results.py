@@ -10,7 +10,7 @@ from torch import Tensor
 from threedzal.data.scan import ScanRecord
 from threedzal.detector import ScanScores
 
-ROWS = ("fused", "distance", "classification", "foreground")
+ROWS = ("fused", "distance", "classification", "both", "batch", "foreground")
 COLUMNS = {
     "aupro_0.3": "AUPRO 0.3",
     "aupro_0.05": "AUPRO 0.05",
@@ -46,7 +46,11 @@ class TestedScan:
 
 @dataclass
 class TestResults:
-    """Metrics by class, curves by class, and the scans behind them."""
+    """Metrics by class, curves by class, and the scans behind them.
+
+    What a batch says of itself stands apart: a method that sees the whole test batch is not to be compared with one
+    that sees a scan at a time.
+    """
 
     __test__ = False
 
@@ -55,11 +59,12 @@ class TestResults:
     pro_curves: dict[str, Curve] = field(default_factory=dict)
     floor_pro_curves: dict[str, Curve] = field(default_factory=dict)
     roc_curves: dict[str, Curve] = field(default_factory=dict)
+    transductive: TestResults | None = None
 
     @classmethod
-    def of(cls, metrics: dict, scans: list[TestedScan]) -> TestResults:
+    def of(cls, metrics: dict, scans: list[TestedScan], transductive: TestResults | None = None) -> TestResults:
         """Compute the `ScanMetrics` of each class (all processes take part)."""
-        results = cls({}, sorted(scans, key=lambda scan: scan.record.key))
+        results = cls({}, sorted(scans, key=lambda scan: scan.record.key), transductive=transductive)
         for name, metric in metrics.items():
             results.metrics[name] = {key: float(value) for key, value in metric.compute().items()}
             curves = metric.curves()
@@ -69,6 +74,8 @@ class TestResults:
 
     def mean(self) -> dict[str, float]:
         """Mean over the classes of what every class has."""
+        if not self.metrics:
+            return {}
         shared = set.intersection(*(set(values) for values in self.metrics.values()))
         names = [name for name in next(iter(self.metrics.values())) if name in shared and "/defect/" not in name]
         return {name: sum(values[name] for values in self.metrics.values()) / len(self.metrics) for name in names}
@@ -76,7 +83,9 @@ class TestResults:
     def flat(self) -> dict[str, float]:
         """`{"ring/fused/aupro_0.3": ..., "mean/fused/aupro_0.3": ...}` for loggers."""
         tables = {**self.metrics, "mean": self.mean()}
-        return {f"{name}/{key}": value for name, values in tables.items() for key, value in values.items()}
+        flat = {f"{name}/{key}": value for name, values in tables.items() for key, value in values.items()}
+        apart = {} if self.transductive is None else self.transductive.flat()
+        return {**flat, **{f"transductive/{key}": value for key, value in apart.items()}}
 
     def table(self) -> dict[str, dict[str, dict[str, float]]]:
         """`{row: {class: {metric: value}}}` without the defect kinds."""
@@ -100,19 +109,26 @@ class TestResults:
 
 
 def print_table(results: TestResults) -> None:
-    """The metrics of every class and their mean, on the terminal."""
+    """The metrics of every class and their mean, on the terminal; those of batches that judged themselves below."""
+    if results.metrics:
+        _print(results, "Test (foreground: a constant on the object, the floor that any method must beat)")
+    if results.transductive is not None:
+        _print(results.transductive, "Transductive: the whole test batch is seen, each scan is judged by the others")
+
+
+def _print(results: TestResults, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Test (foreground: a constant on the object, the floor that any method must beat)")
+    table = Table(title=title)
     table.add_column("class")
     table.add_column("score")
     for title in COLUMNS.values():
         table.add_column(title, justify="right")
     for name, values in {**results.metrics, "mean": results.mean()}.items():
-        for row in ROWS:
-            if f"{row}/aupro_0.3" in values:
-                numbers = [f"{values[f'{row}/{column}']:.3f}" for column in COLUMNS]
-                table.add_row(name if row == "fused" else "", row, *numbers, style="bold" if row == "fused" else None)
+        rows = [row for row in ROWS if f"{row}/aupro_0.3" in values]
+        for row in rows:
+            numbers = [f"{values[f'{row}/{column}']:.3f}" for column in COLUMNS]
+            table.add_row(name if row == rows[0] else "", row, *numbers, style="bold" if row == rows[0] else None)
         table.add_section()
     Console(width=140).print(table)

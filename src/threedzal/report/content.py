@@ -12,6 +12,8 @@ ROWS = {
     "fused": "3DzAL, fused",
     "distance": "distance only",
     "classification": "classifier only",
+    "both": "batch and training bank",
+    "batch": "batch alone",
     "foreground": "foreground (floor)",
 }
 FLOOR = "foreground"

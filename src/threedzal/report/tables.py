@@ -34,9 +34,10 @@ def headline_section(data: ReportData) -> str:
 
 def metrics_section(data: ReportData) -> str:
     """One table, a group of rows a class: the method, its parts, and last the floor, which knows nothing of defects."""
-    if not data.metrics:
+    if not (data.metrics or data.transductive):
         return ""
-    columns = _columns(values for classes in data.metrics.values() for values in classes.values())
+    tables = (*data.metrics.values(), *data.transductive.values())
+    columns = _columns(values for classes in tables for values in classes.values())
     groups = _class_groups(data.metrics, columns)
     span = len(columns) + 1
     if data.transductive:
