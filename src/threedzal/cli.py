@@ -32,6 +32,7 @@ class Interrupted(Exception):
     def __init__(self, how: str, signal_number: int = signal.SIGINT) -> None:
         super().__init__(how)
         self.exit_code = 128 + signal_number
+SHORT = {"--reference": "--memory_bank.reference", "--state": "--memory_bank.state"}  # of test and predict
 
 
 class CLI(LightningCLI):
@@ -129,7 +130,7 @@ def main(args: list[str] | None = None) -> int:
 
             run(args[1:])
         else:
-            CLI(args)
+            CLI([_spelled_out(arg) for arg in args])
     except UserError as error:
         print(f"threedzal: error: {error}", file=sys.stderr)
         return 2
@@ -143,6 +144,12 @@ def main(args: list[str] | None = None) -> int:
 def _report(stop: Interrupted) -> int:
     print(f"threedzal: interrupted; {stop}", file=sys.stderr)
     return stop.exit_code
+
+
+def _spelled_out(arg: str) -> str:
+    """`--reference batch` and `--state=FILE` are short for options of the memory bank."""
+    name, equals, value = arg.partition("=")
+    return SHORT.get(name, name) + equals + value
 
 
 def _value_of(option: str, args: list[str]) -> str | None:

@@ -79,6 +79,7 @@ class PredictionCallback(Callback):
                 {
                     "scan": str(scan.record.xyz),
                     "class": scan.record.class_name,
+                    "rank": 0,  # within its class, 1 the most suspicious; counted when all processes' scans are there
                     **{f"score_{other}": scan.scores[other] for other in ("both", "batch") if other in scan.scores},
                     "map": str(written[0]),
                     "overlay": str(written[1]),
