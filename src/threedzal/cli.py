@@ -24,6 +24,7 @@ from threedzal.option_errors import OptionParser
 from threedzal.quiet import quieten
 
 OWN_COMMANDS = {"data": "make, check and look at data sets (`threedzal data --help`)"}
+SHORT = {"--reference": "--memory_bank.reference", "--state": "--memory_bank.state"}  # of test and predict
 
 
 class Interrupted(Exception):
@@ -32,7 +33,6 @@ class Interrupted(Exception):
     def __init__(self, how: str, signal_number: int = signal.SIGINT) -> None:
         super().__init__(how)
         self.exit_code = 128 + signal_number
-SHORT = {"--reference": "--memory_bank.reference", "--state": "--memory_bank.state"}  # of test and predict
 
 
 class CLI(LightningCLI):
@@ -100,6 +100,11 @@ class CLI(LightningCLI):
         except SystemExit as stop:  # what Lightning makes of either signal
             number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
             raise Interrupted(self._how_to_go_on(subcommand), number) from stop
+        except UserError as error:
+            launcher = self.trainer.strategy.launcher
+            if not error.told and hasattr(launcher, "kill"):  # the processes that this one started wait for it
+                launcher.kill(signal.SIGKILL)
+            raise
 
     def _how_to_go_on(self, subcommand: str) -> str:
         """One sentence, with the command that takes up an interrupted one where it stopped."""
@@ -132,6 +137,8 @@ def main(args: list[str] | None = None) -> int:
         else:
             CLI([_spelled_out(arg) for arg in args])
     except UserError as error:
+        if error.told:
+            return 0  # the first process gives the exit code
         print(f"threedzal: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
