@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from threedzal.errors import UserError
 
 T = TypeVar("T")
 
@@ -28,6 +31,21 @@ def gather_objects(items: list[T]) -> list[T]:
     lists: list[list[T]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(lists, items)
     return [item for part in lists for item in part]
+
+
+def agree(work: Callable[[], None]) -> None:
+    """Run `work` on every process and raise the first `UserError` of any of them on all: none waits for one that ended.
+
+    It is marked as told elsewhere on all processes but the first, so that the user reads it once.
+    """
+    problem = None
+    try:
+        work()
+    except UserError as error:
+        problem = str(error)
+    problems = [sentence for sentence in gather_objects([problem]) if sentence is not None]
+    if problems:
+        raise UserError(problems[0], told=several_processes() and dist.get_rank() > 0)
 
 
 def gather_rows(rows: Tensor) -> Tensor:

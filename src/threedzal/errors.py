@@ -7,7 +7,8 @@ class UserError(ValueError):
     The command line prints the sentence alone and exits with code 2; Python callers get an ordinary `ValueError`.
     """
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, sentence: str, *, told: bool = False) -> None:
         if sentence.startswith("Caught "):  # a loader's worker process hands errors on as text, traceback and all
             sentence = sentence.rsplit(f"{__name__}.{type(self).__name__}: ", 1)[-1].strip()
         super().__init__(sentence)
+        self.told = told  # another process of the run says it

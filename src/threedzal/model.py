@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import Literal
@@ -43,8 +44,8 @@ class ThreeDZAL(PatchModule):
         contrastive_denominator: Sum over the `negatives`, as printed, or over `all` other patches.
         contrastive_reduction: `mean` over the positives, or the printed `sum`, whose weight grows with the batch.
         class_balance: Weight the classes of eq. (3) so that 16:1 does not decide.
+        grid: No longer looked at: the scans have it. Fitted files of earlier versions name it.
         lr: Peak learning rate of Adam; falls by a cosine to 0 over the run.
-        grid: Patches along a side of the scan.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class ThreeDZAL(PatchModule):
         contrastive_reduction: Literal["mean", "sum"] = "mean",
         class_balance: bool = True,
         lr: float = 1e-3,
-        grid: int = 28,
+        grid: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.uses_rgb, self.uses_fpfh = "rgb" in branches, "fpfh" in branches or w_rd > 0
         self.rgb = (
-            RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint", grid=grid) if self.uses_rgb else None
+            RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint") if self.uses_rgb else None
         )
         self.encoder = PointNet2(outputs=embedding, width=width) if "point_cloud" in branches else None
         self.classifier = PointNet2(outputs=2, width=width) if classifier else None
@@ -86,7 +87,8 @@ class ThreeDZAL(PatchModule):
         """f(x) = RGB, FPFH, E_theta of each patch: (B,P,1601) in the paper's setting."""
         parts = []
         if self.rgb is not None:
-            parts.append(self.rgb(scan.rgb).flatten(2).transpose(1, 2))  # (B,P,1536)
+            grid = math.isqrt(scan.cells.shape[1])
+            parts.append(self.rgb(scan.rgb, grid=grid).flatten(2).transpose(1, 2))  # (B,P,1536)
         if "fpfh" in self.hparams.branches:
             parts.append(scan.fpfh.flatten(2).transpose(1, 2))  # (B,P,33)
         if self.encoder is not None:
@@ -125,7 +127,7 @@ class ThreeDZAL(PatchModule):
 
     def load_pretrained(self) -> None:
         if self.rgb is not None:
-            options = {"backbone": self.hparams.backbone, "layers": self.hparams.layers, "grid": self.hparams.grid}
+            options = {"backbone": self.hparams.backbone, "layers": self.hparams.layers}
             self.rgb.load_state_dict(RGBFeatures(weights=self.hparams.rgb_weights, **options).state_dict())
 
     # joint training -------------------------------------------------------------------------------------------------

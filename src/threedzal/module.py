@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from threedzal.data.scan import Scan
@@ -34,6 +35,9 @@ class PatchModule(LightningModule):
         """Fetch pre-trained weights. Called before work that does not start from a fitted file, which holds them."""
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and not any(p.requires_grad for p in self.parameters()):
+            rank_zero_info("There is nothing to train: the memory bank is all that is fitted")
+            self.trainer.limit_train_batches = 0  # Lightning skips the loop and goes on to the end of `fit`
         if self.trainer.ckpt_path is None:
             self.load_pretrained()
 

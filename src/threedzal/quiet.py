@@ -8,12 +8,12 @@ import warnings
 
 # Regular expressions, matched at the start of the message; each with what makes it noise here.
 WARNINGS = (
-    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's use of torch
+    r"`isinstance\(treespec, LeafSpec\)",  # Lightning's use of torch
     r"Found \d+ module\(s\) in eval mode at the start of training",  # the RGB branch, frozen as the paper has it
     r"The dirpath has changed from",  # a test or a resumed run writes to a folder of its own
     r"The '\w+_dataloader' does not have many workers",  # data.num_workers is the user's choice
     r"Consider setting `persistent_workers=True`",  # the workers of short loaders are meant to end
-    r"`isinstance\(treespec",
+    r"`LightningModule.configure_optimizers` returned `None`",  # the project says itself that nothing is trained
     r"The `srun` command is available on your system but is not used",
 )
 LOG_LINES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -18,6 +19,7 @@ from threedzal.data.interest import InterestPool
 from threedzal.data.mvtec3d import index_dataset, list_classes, records_from_path
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
 from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans
+from threedzal.distributed import agree
 from threedzal.errors import UserError
 from threedzal.features.cache import ArrayCache
 from threedzal.progress import track
@@ -62,6 +64,8 @@ class ZeroShotDataModule(LightningDataModule):
         jitter: Rotate and scale attached points.
         cnn_init: Weights of the CNN that attends (Table 5).
         cnn_weights: A local file for `cnn_init: imagenet` where there is no network.
+        auxiliary_normals: Draw normal patches from those scans too, so that C_w learns what is normal on more than one
+            product; the paper draws them from the training classes alone.
         auxiliary_scans_per_class: Cap on the task-irrelevant scans that points of interest are taken from; None: all.
         pseudo_scans: Validation scans that are shown whole, as they are and with each kind of pseudo anomaly, to choose
             weights and thresholds without a defect.
@@ -106,6 +110,7 @@ class ZeroShotDataModule(LightningDataModule):
         jitter: bool = True,
         cnn_init: Literal["he", "imagenet"] = "he",
         cnn_weights: str | None = None,
+        auxiliary_normals: bool = False,
         auxiliary_scans_per_class: int | None = 16,
         pseudo_scans: int = 12,
         pseudo_scan_classes: Literal["auxiliary", "training"] = "auxiliary",
@@ -157,10 +162,14 @@ class ZeroShotDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Index and check all files that the stage will read, before anything starts."""
+        agree(lambda: self._setup(stage))
+
+    def _setup(self, stage: str) -> None:
         if stage == "predict":
             if self.hparams.predict_path is None:
                 raise UserError("predict needs scans: give --data.predict_path, a scan, a folder or a data set")
             self.predict_records = records_from_path(self.hparams.predict_path)
+            self._check(self.predict_records, need_gt=False, nan="allow")
             return
         if self.hparams.root is None:
             raise UserError("no data set is named: give --data.root, a folder in MVTec 3D-AD's layout")
@@ -211,10 +220,13 @@ class ZeroShotDataModule(LightningDataModule):
         records = index_dataset(self.hparams.root, classes=classes, splits=(split,))
         return [r for name in classes for r in _evenly([r for r in records if r.class_name == name], per_class)]
 
-    def _check(self, records: list[ScanRecord], expected: list[tuple[str, str]]) -> None:
-        """One error for all that cannot be read, before anything starts (on the first process only)."""
-        if self.trainer is None or self.trainer.is_global_zero:
-            check_records(list(dict.fromkeys(records)), expected=expected, cache=self.hparams.cache_dir)
+    def _check(self, records: list[ScanRecord], expected: Iterable[tuple[str, str]] = (), **options) -> None:
+        """One error for all that cannot be read, before anything starts (the first process looks)."""
+        if self.trainer is not None and not self.trainer.is_global_zero:
+            return
+        method = self.trainer and self.trainer.lightning_module
+        options["need_rgb"] = getattr(method, "uses_rgb", True)
+        check_records(list(dict.fromkeys(records)), expected=expected, cache=self.hparams.cache_dir, **options)
 
     # the random CNN and its points of interest ----------------------------------------------------------------------
 
@@ -246,7 +258,8 @@ class ZeroShotDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `PatchBatch`: the patches of `batch_size` scans."""
-        return self._patch_loader(self.train_records, shuffle=True, seed=self.hparams.seed)
+        records = [*self.train_records, *(self.auxiliary_records if self.hparams.auxiliary_normals else [])]
+        return self._patch_loader(records, shuffle=True, seed=self.hparams.seed)
 
     def val_dataloader(self) -> list[DataLoader]:
         """Fresh patches of the training classes' `validation/good`, and whole pseudo-anomalous scans."""
@@ -264,12 +277,12 @@ class ZeroShotDataModule(LightningDataModule):
 
     def bank_dataloader(self) -> DataLoader:
         """All good training scans, once each."""
-        self._setup_training()
+        agree(self._setup_training)
         return self._scan_loader(self.train_records)
 
     def calibration_dataloader(self) -> DataLoader:
         """The training classes' `validation/good`, once each."""
-        self._setup_training()
+        agree(self._setup_training)
         return self._scan_loader(self.validation_records)
 
     def test_dataloader(self) -> DataLoader:

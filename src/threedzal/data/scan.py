@@ -184,9 +184,8 @@ def prepare_scan(
         foreground: (h,w) bool, the object's measured pixels; found by `find_foreground` where None is given.
         cache: `threedzal.features.cache.ArrayCache` for what is slow (background, FPFH), or None.
     """
-    from threedzal.data.patches import grid_patches
-
     from threedzal.data.background import silhouette
+    from threedzal.data.patches import grid_patches
 
     if rgb is not None and rgb.shape[:2] != xyz.shape[:2]:
         raise UserError(

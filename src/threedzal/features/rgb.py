@@ -54,10 +54,11 @@ class RGBFeatures(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, rgb: Tensor) -> Tensor:
+    def forward(self, rgb: Tensor, *, grid: int | None = None) -> Tensor:
+        """`grid`: another than the one given at the start."""
         if self.empty:
             raise RuntimeError('RGBFeatures was made with weights="checkpoint" and no state has been loaded since.')
-        return torch.cat([to_grid(features, grid=self.grid) for features in self.network(rgb)], 1)
+        return torch.cat([to_grid(features, grid=grid or self.grid) for features in self.network(rgb)], 1)
 
 
 def _create(backbone: str, layers: tuple[int, ...], **options) -> nn.Module:
