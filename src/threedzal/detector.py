@@ -16,7 +16,16 @@ from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans
 from threedzal.errors import UserError
 from threedzal.memory import MemoryBank
 from threedzal.module import PatchModule
-from threedzal.scoring import Scores, ScoreScales, ScoreWeights, distance_scores, foreground_map, fuse, realign
+from threedzal.scoring import (
+    Scores,
+    ScoreScales,
+    ScoreWeights,
+    distance_scores,
+    foreground_map,
+    fuse,
+    realign,
+    rim_weight,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class ScoringOptions:
     reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim"
     eta: float = 0.1  # of eq. (8)
     blur: float = 4.0  # sigma in pixels, eqs. (7) and (10)
+    rim: float = 0.0  # sigma in pixels of `rim_weight` on the fused map; 0, the paper, leaves the rim as it is
+    object_score: Literal["sum", "map"] = "sum"  # eq. (12), or the maximum of the fused map
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ class Detector:
         probability = self.method.abnormality(scan, eta=options.eta)
         judged = torch.zeros_like(scan.cells, dtype=torch.float32) if probability is None else probability
         raw = Scores(distance_map, distance, realign(judged, size=size, sigma=options.blur), judged.amax(dim=1))
-        fused_map, fused = fuse(raw, weights=self.calibration.weights, scales=self.calibration.scales)
+        fused_map, fused = self.fuse(raw, scan.object)
         maps = {"fused": fused_map, "distance": distance_map}
         scores = {"fused": fused, "distance": distance}
         if probability is not None:
@@ -125,6 +136,14 @@ class Detector:
         maps["foreground"] = foreground_map(scan.cells, size=size, sigma=options.blur)
         scores["foreground"] = torch.zeros_like(distance)
         return ScanScores(maps, scores, raw)
+
+    def fuse(self, raw: Scores, object: Tensor, calibration: Calibration | None = None) -> tuple[Tensor, Tensor]:
+        """Eqs. (11) and (12) on raw scores with the object's pixels (B,H,W) bool: map (B,H,W) and score (B,)."""
+        calibration, options = calibration or self.calibration, self.options
+        fused_map, fused = fuse(raw, weights=calibration.weights, scales=calibration.scales)
+        if options.rim:
+            fused_map = fused_map * rim_weight(object, sigma=options.rim)
+        return fused_map, fused_map.flatten(1).amax(dim=1) if options.object_score == "map" else fused
 
     def __call__(self, rgb: np.ndarray | None, xyz: np.ndarray) -> Prediction:
         """Judge one scan.

@@ -44,6 +44,19 @@ class ScoreScales:
         means = {name: getattr(scores, name).double().mean().item() for name in cls.__dataclass_fields__}
         return cls(**{name: mean if mean > 0.0 and math.isfinite(mean) else 1.0 for name, mean in means.items()})
 
+    @classmethod
+    def spread(cls, scores: Scores, object: Tensor) -> "ScoreScales":
+        """Standard deviations over the pixels on the object (B, H, W), or over scans; 1 where there is none.
+
+        A mean says little of a probability that is near 0 on what the classifier knows; the spread does.
+        """
+        values = {
+            name: getattr(scores, name)[object] if name.endswith("_map") else getattr(scores, name)
+            for name in cls.__dataclass_fields__
+        }
+        spreads = {name: v.double().std(correction=0).item() if len(v) else 0.0 for name, v in values.items()}
+        return cls(**{name: value if value > 0.0 else 1.0 for name, value in spreads.items()})
+
     def apply(self, scores: Scores) -> Scores:
         """The scores, each divided by its scale."""
         return Scores(**{name: getattr(scores, name) / getattr(self, name) for name in self.__dataclass_fields__})
@@ -220,6 +233,15 @@ def gaussian_blur(maps: Tensor, *, sigma: float = 4.0) -> Tensor:
 def foreground_map(cells: Tensor, *, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
     """The floor of every table: 1 on the object's cells (B, P), 0 elsewhere, through the same resize and blur."""
     return realign(cells.float(), size=size, sigma=sigma)
+
+
+def rim_weight(object: Tensor, *, sigma: float) -> Tensor:
+    """How much of a pixel's surroundings is object: the silhouette (B, H, W) bool, blurred, in [0, 1].
+
+    A cell at the rim sees the background too, and a product never seen has a rim never seen: distance and classifier
+    are both high there, while defects seldom lie there. Not in the paper.
+    """
+    return gaussian_blur(object.float(), sigma=sigma)
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:

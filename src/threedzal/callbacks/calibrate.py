@@ -18,7 +18,7 @@ from threedzal.calibration import best_f1_threshold, choose_weights, map_criteri
 from threedzal.data.scan import Scan
 from threedzal.detector import Calibration, Detector
 from threedzal.distributed import gather_objects
-from threedzal.scoring import Scores, ScoreScales, ScoreWeights, fuse
+from threedzal.scoring import Scores, ScoreScales, ScoreWeights
 
 
 @dataclass
@@ -34,6 +34,12 @@ class ScoredScans:
         """(B,) bool: the scan has a defective pixel."""
         return self.mask.flatten(1).any(dim=1)
 
+    def good(self) -> ScoredScans:
+        """Those without a defective pixel."""
+        good = ~self.label
+        scores = Scores(**{name: value[good] for name, value in vars(self.scores).items()})
+        return ScoredScans(scores, self.mask[good], self.object[good])
+
 
 def calibrate(
     detector: Detector,
@@ -41,7 +47,7 @@ def calibrate(
     normal: Iterable[Scan],
     pseudo: Iterable[Scan],
     weights: Literal["auto"] | list[float] = "auto",
-    score_scale: Literal["validation", "none"] = "validation",
+    score_scale: Literal["validation", "spread", "none"] = "validation",
 ) -> Calibration:
     """Measure a detector on batches of normal and of pseudo-anomalous scans; every process of a run takes part.
 
@@ -51,12 +57,16 @@ def calibrate(
         pseudo: Scans with pseudo anomalies and the same scans without. May be empty: then the threshold is the largest
             score of a normal scan, and `auto` weights are 1 and 1.
         weights: `auto` or [w_d, w_c] of eqs. (11) and (12).
-        score_scale: `validation` divides by the mean over `normal`.
+        score_scale: `validation` divides by the mean over `normal`, `spread` by the standard deviation over the good
+            scans among `pseudo` (over `normal` where there are none).
     """
     goods, pseudos = score_scans(detector, normal), score_scans(detector, pseudo)
     calibration = Calibration()
     if score_scale == "validation" and goods is not None:
         calibration = replace(calibration, scales=ScoreScales.measured(goods.scores))
+    elif score_scale == "spread" and (pseudos or goods) is not None:
+        seen = (pseudos or goods).good()
+        calibration = replace(calibration, scales=ScoreScales.spread(seen.scores, seen.object))
     if weights != "auto":
         calibration = calibration.with_weights(weights)
     elif pseudos is not None:
@@ -64,7 +74,7 @@ def calibrate(
     judged = pseudos or goods
     if judged is None:
         return calibration
-    fused_map, fused = fuse(judged.scores, weights=calibration.weights, scales=calibration.scales)
+    fused_map, fused = detector.fuse(judged.scores, judged.object, calibration)
     threshold = best_f1_threshold(fused, judged.label)[0] if judged.label.any() else float(fused.max())
     good_pixels = fused_map[~judged.label][judged.object[~judged.label]]
     map_threshold = float(np.quantile(good_pixels.numpy(), 0.99)) if len(good_pixels) else None

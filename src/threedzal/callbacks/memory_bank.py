@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,10 @@ class MemoryBankCallback(Callback):
         eta: Size of the input perturbation, eq. (8).
         blur: Sigma of the Gaussian blur of maps, in pixels.
         weights: [w_d, w_c] of eqs. (11) and (12), or `auto`: chosen on pseudo-anomalous validation scans.
-        score_scale: `validation` divides each raw score by its mean over the training classes' `validation/good`.
+        score_scale: `validation` divides each raw score by its mean over the training classes' `validation/good`;
+            `spread` by its standard deviation on the good ones among the scans that weights are chosen on.
+        rim: Sigma in pixels of a weight that takes the fused map down towards the object's rim; 0: none.
+        object_score: A scan's score: the `sum` of eq. (12), or the maximum of the fused `map`.
         seed: Of the coreset.
         reference: What a scan is compared with: `training` scans, as in the paper; the other scans of the `batch` it
             comes in, each class for itself, unlabelled, no training scan needed; `both`, fused.
@@ -68,7 +72,9 @@ class MemoryBankCallback(Callback):
         eta: float = 0.1,
         blur: float = 4.0,
         weights: Literal["auto"] | list[float] = "auto",
-        score_scale: Literal["validation", "none"] = "validation",
+        score_scale: Literal["validation", "spread", "none"] = "validation",
+        rim: float = 0.0,
+        object_score: Literal["sum", "map"] = "sum",
         seed: int = 0,
         reference: Literal["training", "batch", "both"] = "training",
         batch_neighbours: int | float = 1,
@@ -95,6 +101,8 @@ class MemoryBankCallback(Callback):
             "blur": blur,
             "weights": weights,
             "score_scale": score_scale,
+            "rim": rim,
+            "object_score": object_score,
             "seed": seed,
             "reference": reference,
             "batch_neighbours": batch_neighbours,
@@ -183,7 +191,7 @@ class MemoryBankCallback(Callback):
         return torch.cat(rows) if rows else torch.zeros(0, 0)
 
     def _make_detector(self, module: PatchModule, bank: MemoryBank, data, calibration: Calibration) -> Detector:
-        names = ("neighbours", "reweight_temperature", "eta", "blur")
+        names = [f.name for f in fields(ScoringOptions)]
         return Detector(
             module,
             bank.to(module.device),
