@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -94,6 +95,12 @@ class CLI(LightningCLI):
             at = args.index(subcommand) + 1
             self.config = parser.parse_args([*args[:at], "--config", file.name, *args[at:]])
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a constructor refuses in a page about its type
+            raise next(filter(lambda e: isinstance(e, UserError), _causes(error)), error) from None
+
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
@@ -108,12 +115,13 @@ class CLI(LightningCLI):
 
     def _how_to_go_on(self, subcommand: str) -> str:
         """One sentence, with the command that takes up an interrupted one where it stopped."""
-        saved = [c.last_model_path or c.best_model_path for c in self.trainer.checkpoint_callbacks]
-        path = next((path for path in saved if path and Path(path).is_file()), None)
+        folders = [Path(c.dirpath) for c in self.trainer.checkpoint_callbacks if c.dirpath]
+        saved = [path for folder in folders for path in folder.glob("*.ckpt")]
+        path = max(saved, key=lambda path: path.stat().st_mtime, default=None)
         if subcommand != "fit" or path is None:
             return "there is nothing to go on from: start the same command again"
         args = _without("--ckpt_path", self.args)
-        return f"go on with: threedzal {shlex.join(args)} --ckpt_path {shlex.quote(path)}"
+        return f"go on with: threedzal {shlex.join(args)} --ckpt_path {shlex.quote(str(path))}"
 
     def _parse_ckpt_path(self) -> None:
         """The networks are what the checkpoint holds, whatever the command line says of them."""
@@ -157,6 +165,12 @@ def _spelled_out(arg: str) -> str:
     """`--reference batch` and `--state=FILE` are short for options of the memory bank."""
     name, equals, value = arg.partition("=")
     return SHORT.get(name, name) + equals + value
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _value_of(option: str, args: list[str]) -> str | None:

@@ -56,7 +56,7 @@ def check_records(
         progress: called with (files done, files in all) after each file.
 
     Raises:
-        UserError: a numbered list of problems, each with its file's name, capped at 50.
+        UserError: a problem in one sentence, or a numbered list of them, each with its file's name, capped at 50.
     """
     present = {(record.class_name, record.split) for record in records}
     problems = [f"{name}/{split}: holds no scans" for name, split in expected if (name, split) not in present]
@@ -191,6 +191,8 @@ def _reason(error: Exception) -> str:
 
 
 def _listing(problems: list[str], scans: int) -> str:
+    if len(problems) == 1:
+        return f"{problems[0]} (the only problem in {scans} scans: mend or remove it)"
     head = f"{len(problems)} problem{'s' * (len(problems) > 1)} in the {scans} scans; mend or remove what is named:"
     lines = [f"  {number}. {problem}" for number, problem in enumerate(problems[:LISTED], start=1)]
     rest = [f"  and {len(problems) - LISTED} more"] * (len(problems) > LISTED)
