@@ -28,21 +28,29 @@ def defective(make_scans):
     return features, cells
 
 
-def by_hand(features, cells):
-    """Late fusion of the nearest other patch, in double precision, by torch.cdist and numpy's quantile."""
+def by_hand(features, cells, own):
+    """Late fusion of the nearest other patch, in double precision, by torch.cdist and sorting."""
+
+    def floor_and_spread(values):
+        return values.sort().values[round(0.1 * len(values)) - 1], values.std(correction=0)
+
     total = torch.zeros(cells.shape, dtype=torch.float64)
     scan = torch.arange(len(cells))[:, None].expand_as(cells)[cells]
     for at in (slice(0, 12), slice(12, 17)):
         rows = features[cells][:, at].double()
         distances = torch.cdist(rows, rows).masked_fill(scan[:, None] == scan, torch.inf).amin(1)
-        floor = distances.sort().values[round(0.1 * len(distances)) - 1]
-        total[cells] += ((distances - floor) / distances.std(correction=0)).clamp(min=0)
+        for number in range(len(cells)):
+            mine = distances[scan == number]
+            pairs = zip(floor_and_spread(distances), floor_and_spread(mine), strict=True)
+            floor, spread = ((1 - own) * batchs + own * scans for batchs, scans in pairs)
+            total[number, cells[number]] += ((mine - floor) / spread).clamp(min=0)
     return total
 
 
-def test_scores_are_those_computed_by_hand(defective):
-    judgement = judged(*defective)
-    torch.testing.assert_close(judgement.cells.double(), by_hand(*defective), rtol=1e-3, atol=2e-3)
+@pytest.mark.parametrize("own", [0.0, 0.5, 1.0])
+def test_scores_are_those_computed_by_hand(defective, own):
+    judgement = judged(*defective, own_scale=own)
+    torch.testing.assert_close(judgement.cells.double(), by_hand(*defective, own), rtol=1e-3, atol=2e-3)
     assert (judgement.cells[~defective[1]] == 0).all()
 
 
@@ -69,7 +77,7 @@ def test_a_repeated_defect_hides_itself_and_trimming_uncovers_it(defective):
     normal = cells.clone()
     normal[2, 4] = normal[5, 4] = False
     assert hidden[2, 4] < hidden[normal].max()
-    assert min(trimmed[2, 4], trimmed[5, 4]) > 2 * trimmed[normal].max()
+    assert min(trimmed[2, 4], trimmed[5, 4]) > 1.5 * trimmed[normal].max()
 
 
 def test_near_duplicate_scans_are_named_and_others_are_not(make_scans):
@@ -130,6 +138,7 @@ def test_a_scan_seen_before_is_not_its_own_reference(make_scans):
         ({"neighbours": 1.5}, "batch_neighbours"),
         ({"fusion": "middle"}, "batch_fusion"),
         ({"trim": 1.0}, "batch_trim"),
+        ({"own_scale": 1.2}, "batch_own_scale"),
         ({"index": "HNSW32", "trim": 0.1}, "batch_index"),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 FLOOR = 0.1  # the share of the values taken for noise
+FEWEST = 16  # patches from which a scan has a scale of its own
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,34 @@ def excess(values: Tensor, scale: Scale) -> Tensor:
     return ((values - scale.floor) / scale.spread).clamp(min=0)
 
 
-def late(distances: Mapping[str, Tensor], scales: Mapping[str, Scale]) -> Tensor:
-    """Sum over the branches of `excess`: (N,) of each branch -> (N,)."""
-    return sum(excess(values, scales[name]) for name, values in distances.items())
+def scan_excess(values: Tensor, starts: Sequence[int], scale: Scale, *, own: float) -> Tensor:
+    """`excess` with a scale for each scan, between the batch's and the scan's own.
+
+    A scan that is unlike the others as a whole (its pose, its light) is not defective everywhere: its own floor and
+    spread take that out. Measured alone they would make all scans equally suspicious.
+
+    Args:
+        values: (N,), scan s from `starts[s]` to `starts[s + 1]`.
+        scale: of the batch. own: share of the scan's own scale, 0 to 1.
+    """
+    parts = [values[:0]]
+    for low, high in pairwise(starts):
+        part, blend = values[low:high], scale
+        if own and int(part.isfinite().sum()) >= FEWEST:
+            mine = Scale.measured(part)
+            blend = Scale(
+                (1 - own) * scale.floor + own * mine.floor,
+                (1 - own) * scale.spread + own * mine.spread,
+            )
+        parts.append(excess(part, blend))
+    return torch.cat(parts)
+
+
+def late(
+    distances: Mapping[str, Tensor], starts: Sequence[int], scales: Mapping[str, Scale], *, own: float = 0.0
+) -> Tensor:
+    """Sum over the branches of `scan_excess`: (N,) of each branch -> (N,)."""
+    return sum(scan_excess(values, starts, scales[name], own=own) for name, values in distances.items())
 
 
 def early(features: Mapping[str, Tensor], spreads: Mapping[str, float]) -> Tensor:

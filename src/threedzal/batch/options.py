@@ -21,6 +21,7 @@ class BatchOptions:
         branches: Names of the branches to use; None: all that the method has.
         trim: Share of the patches, those least like the batch as a whole, that serve as reference no longer in a
             second pass. Helps where the same defect stands in several scans; 0: one pass.
+        own_scale: Share of a scan's own noise floor and spread in the scale of its distances; the rest is the batch's.
         index: `Flat` is exact; a FAISS factory string is for very large batches, with its recall printed.
     """
 
@@ -28,6 +29,7 @@ class BatchOptions:
     fusion: Literal["late", "early"] = "late"
     branches: tuple[str, ...] | None = None
     trim: float = 0.0
+    own_scale: float = 0.5
     index: str = "Flat"
 
     def __post_init__(self) -> None:
@@ -40,6 +42,8 @@ class BatchOptions:
             raise UserError(f"batch_fusion is {self.fusion!r}, but wanted late or early")
         if not 0 <= self.trim < 1:
             raise UserError(f"batch_trim is {self.trim}, but it is a share of the patches: 0 to below 1")
+        if not 0 <= self.own_scale <= 1:
+            raise UserError(f"batch_own_scale is {self.own_scale}, but it is a share: 0 to 1")
         if self.index != "Flat" and (k != 1 or self.trim):
             raise UserError(
                 f"batch_index {self.index} finds the nearest patch alone: use batch_neighbours 1 and batch_trim 0 with "

@@ -154,7 +154,7 @@ class BatchReference:
         branches, scales = search.distances(sample)
         if self.options.trim:
             wide, wide_scales = search.distances(sample, neighbours=TRIM_SHARE)
-            worst = gather_rows(late(wide, wide_scales)[:, None])[:, 0]
+            worst = gather_rows(self._fused(wide, wide_scales)[:, None])[:, 0]
             keep = torch.ones(len(references), dtype=torch.bool)
             kept = max(1, round((1 - self.options.trim) * len(worst)))
             keep[len(references) - len(worst) :] = worst <= worst.kthvalue(kept).values
@@ -165,13 +165,16 @@ class BatchReference:
         pairs = near_duplicates(between, [before + i for i in range(len(everyone.keys))])
         return BatchJudgement(
             keys=list(self._keys),
-            cells=self._on_grid(late(branches, scales)),
+            cells=self._on_grid(self._fused(branches, scales)),
             branches={name: self._on_grid(values) for name, values in branches.items()},
             between=own_between / usual,
             references=references.keys,
             duplicates=[(references.keys[a], references.keys[b]) for a, b in pairs],
             recall=search.recall,
         )
+
+    def _fused(self, branches: dict[str, Tensor], scales: dict[str, Scale]) -> Tensor:
+        return late(branches, self._store.starts, scales, own=self.options.own_scale)
 
     def _on_grid(self, values: Tensor) -> Tensor:
         """(n,) of this process's object patches -> (B,P), 0 elsewhere and where there was nothing to compare with."""

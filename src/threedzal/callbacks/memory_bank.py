@@ -55,6 +55,7 @@ class MemoryBankCallback(Callback):
         batch_fusion: Branches searched apart and added (`late`), or as one feature (`early`).
         batch_branches: Branches that the batch is searched by; by default all that the method has.
         batch_trim: Share of the patches that serve as reference no longer in a second pass (repeated defects).
+        batch_own_scale: Share of the scan's own noise floor and spread, beside the batch's, in its distances' scale.
         batch_index: `Flat` is exact; `IVF1024,Flat` or `HNSW32` for very large batches.
         batch_score: A scan's score: mean of the map's `top` 0.5 % of the object's pixels, or its `max`.
         batch_blur: Sigma of the blur of a batch's maps, in pixels.
@@ -81,6 +82,7 @@ class MemoryBankCallback(Callback):
         batch_fusion: Literal["late", "early"] = "late",
         batch_branches: list[str] | None = None,
         batch_trim: float = 0.0,
+        batch_own_scale: float = 0.5,
         batch_index: str = "Flat",
         batch_score: Literal["top", "max"] = "top",
         batch_blur: float = 2.0,
@@ -109,6 +111,7 @@ class MemoryBankCallback(Callback):
             "batch_fusion": batch_fusion,
             "batch_branches": batch_branches,
             "batch_trim": batch_trim,
+            "batch_own_scale": batch_own_scale,
             "batch_index": batch_index,
             "batch_score": batch_score,
             "batch_blur": batch_blur,
@@ -125,6 +128,7 @@ class MemoryBankCallback(Callback):
             fusion=batch_fusion,
             branches=None if batch_branches is None else tuple(batch_branches),
             trim=batch_trim,
+            own_scale=batch_own_scale,
             index=batch_index,
         )
         self.detector: Detector | None = None

@@ -41,6 +41,7 @@ class ZeroShotDataModule(LightningDataModule):
         background: `remove` the table (plane and largest cluster), or `keep` it.
         image_size: Side of the network's input in pixels.
         rgb_size: Side of the picture that the RGB branch sees; None: image_size. Twice that shows it finer patches.
+        fpfh_size: FPFH is computed on the points at the scan's own size, but no finer than this; None: image_size.
         patch_size: Side of a patch in pixels.
         points_per_patch: K, the points of a patch.
         min_valid_points: A cell with fewer measured pixels is background.
@@ -87,6 +88,7 @@ class ZeroShotDataModule(LightningDataModule):
         background: Literal["remove", "keep"] = "remove",
         image_size: int = 224,
         rgb_size: int | None = None,
+        fpfh_size: int | None = None,
         patch_size: int = 8,
         points_per_patch: int = 64,
         min_valid_points: int = 16,
@@ -132,6 +134,7 @@ class ZeroShotDataModule(LightningDataModule):
         self.preparation = ScanPreparation(
             image_size=image_size,
             rgb_size=rgb_size,
+            fpfh_size=fpfh_size,
             patch_size=patch_size,
             points_per_patch=points_per_patch,
             min_valid_points=min_valid_points,

@@ -29,6 +29,7 @@ class ScanPreparation:
 
     image_size: int = 224
     rgb_size: int | None = None  # of the picture; None: image_size
+    fpfh_size: int | None = None  # FPFH at the scan's own size, this at most; None: image_size
     patch_size: int = 8
     points_per_patch: int = 64
     min_valid_points: int = 16
@@ -219,7 +220,9 @@ def prepare_scan(
         label=torch.tensor(record.label),
         patches=patches,
         cells=cells,
-        fpfh=_fpfh(points, valid, preparation, cache) if preparation.fpfh else None,
+        fpfh=_fpfh(*_fpfh_points(xyz, foreground & measured, points, valid, preparation), preparation, cache)
+        if preparation.fpfh
+        else None,
         size=torch.tensor([height, width]),
         record=record,
     )
@@ -270,6 +273,16 @@ def cached_foreground(xyz: np.ndarray, cache) -> np.ndarray:
         lambda: {"bits": np.packbits(find_foreground(xyz))},
     )
     return np.unpackbits(stored["bits"], count=xyz.shape[0] * xyz.shape[1]).reshape(xyz.shape[:2]).astype(bool)
+
+
+def _fpfh_points(xyz, foreground, points: Tensor, valid: Tensor, preparation: ScanPreparation) -> tuple[Tensor, Tensor]:
+    """The points (3,S,S) and their validity (S,S) that FPFH is made of: never more than were measured."""
+    if preparation.fpfh_size is None:
+        return points, valid
+    side = max(xyz.shape[:2]) if preparation.pad_to_square else preparation.fpfh_size
+    fit = partial(_fit, size=min(side, preparation.fpfh_size), pad=preparation.pad_to_square, mode="nearest-exact")
+    inside = fit(torch.from_numpy(foreground)[None].float())[0] > 0
+    return fit(torch.from_numpy(xyz).permute(2, 0, 1)) * inside, inside
 
 
 def _fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) -> Tensor:
