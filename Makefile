@@ -29,9 +29,10 @@ lint: setup  ## check and format the code
 DEMO := lightning_logs/demo
 
 demo: setup  ## from nothing to a report: generate data, fit, test on classes never seen
-	$(BIN)/threedzal data generate data/demo --size 224 --train 16 --validation 6 --test_good 8 --test_per_defect 3
-	$(BIN)/threedzal fit --config configs/demo.yaml
-	$(BIN)/threedzal test --config configs/demo.yaml --ckpt_path $(DEMO)/fit/fitted.ckpt
+	$(BIN)/threedzal data generate data/demo --size 224 --train 12 --validation 4 --test_good 6 --test_per_defect 3
+	$(BIN)/threedzal fit --config configs/demo.yaml --trainer.logger.init_args.version fit
+	$(BIN)/threedzal test --config configs/demo.yaml --trainer.logger.init_args.version test \
+	  --ckpt_path $(DEMO)/fit/fitted.ckpt
 	@echo "The report: $(DEMO)/test/report/index.html"
 
 clean:  ## remove the virtual environment and generated data (runs in lightning_logs/ stay)
