@@ -75,6 +75,21 @@ def test_rows_that_are_not_kept_serve_no_one(make_scans):
     assert not torch.equal(found, ScanIndex(rows, starts).nearest(rows))
 
 
+def test_the_index_among_its_own_rows_is_the_same_search(make_scans, blocks):
+    features, cells = make_scans()
+    cells[3] = False
+    rows, starts = rows_of(features, cells)
+    index = ScanIndex(rows, starts)
+    torch.testing.assert_close(index.among_themselves(), index.nearest(rows), rtol=1e-4, atol=2e-2)
+    values, between = leave_one_out(index, None, starts, range(len(cells)))
+    expected_values, expected_between = leave_one_out(index, rows, starts, range(len(cells)))
+    torch.testing.assert_close(values, expected_values, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(between, expected_between, rtol=1e-4, atol=1e-3)
+    keep = torch.rand(len(rows), generator=torch.Generator().manual_seed(1)) < 0.5
+    some = ScanIndex(rows, starts, keep=keep)
+    torch.testing.assert_close(some.among_themselves(), some.nearest(rows))
+
+
 def test_aggregate_leaves_out_scans_without_a_patch():
     distances = torch.tensor([[3.0, torch.inf, 1.0, 2.0], [torch.inf] * 4])
     assert aggregate(distances, neighbours=2).tolist() == [1.5, torch.inf]

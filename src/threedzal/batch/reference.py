@@ -192,6 +192,7 @@ class _Search:
     def __init__(self, references: Rows, queries: Rows, own: list[int], options: BatchOptions, columns, device) -> None:
         self.references, self.queries, self.own = references, queries, own
         self.options, self.device = options, device
+        self.alone = own == list(range(len(references.keys)))  # no other process, no history
         self.recall: float | None = None
         self.between = torch.full((len(own), len(references.keys)), torch.inf)
         parts = {name: references.features[:, at] for name, at in columns.items()}
@@ -215,9 +216,8 @@ class _Search:
                 scales[name] = Scale.measured(gather_rows(found[name][:, None]))
                 continue
             index = ScanIndex(rows, self.references.starts, keep=keep, device=self.device)
-            found[name], apart = leave_one_out(
-                index, self.asked[name], self.queries.starts, self.own, neighbours=neighbours
-            )
+            asked = None if self.alone else self.asked[name]
+            found[name], apart = leave_one_out(index, asked, self.queries.starts, self.own, neighbours=neighbours)
             measured = gather_rows(found[name][:, None])[:, 0]
             if sample is not None:
                 chosen, starts, scans = sample
