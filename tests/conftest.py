@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small operations: a second thre
 
 @pytest.fixture(scope="session")
 def sample_root() -> Path:
-    """Folder of real scans and weights (`SAMPLE_ROOT`, else `shared/sample` beside the checkout); skips where absent."""
+    """Folder of real scans and weights (`SAMPLE_ROOT`, or `shared/sample` beside the checkout); skips without one."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "sample"
     root = Path(os.environ.get("SAMPLE_ROOT", beside))
     if not root.is_dir():

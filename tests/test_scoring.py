@@ -145,8 +145,8 @@ def test_the_perturbation_works_in_inference_mode_and_leaves_parameters_without_
 def test_chunks_do_not_change_the_scores(chunk):
     classifier = small_classifier(torch.float32)
     patches, cells = torch.randn(2, 9, 4, 3), torch.rand(2, 9) > 0.3
-    one = scoring.classification_scores(patches, cells, classifier, size=(24, 24), chunk=chunk)
-    whole = scoring.classification_scores(patches, cells, classifier, size=(24, 24), chunk=18)
+    one = scoring.cell_probabilities(patches, cells, classifier, chunk=chunk)
+    whole = scoring.cell_probabilities(patches, cells, classifier, chunk=18)
     torch.testing.assert_close(one, whole)
 
 
@@ -160,7 +160,8 @@ def test_the_classifier_s_object_score_is_its_largest_probability_and_cells_with
     patches = torch.randn(2, 16, 4, 3)
     cells = torch.zeros(2, 16, dtype=torch.bool)
     cells[0, 5] = cells[0, 9] = True
-    map_, score = scoring.classification_scores(patches, cells, classifier, size=(32, 32), sigma=0)
+    probabilities = scoring.cell_probabilities(patches, cells, classifier)
+    map_, score = scoring.realign(probabilities, size=(32, 32), sigma=0), probabilities.amax(1)
     moved = scoring.perturb(patches[0, [5, 9]], classifier, eta=0.1)
     expected = classifier(moved).softmax(1)[:, 1]
     torch.testing.assert_close(score, torch.stack([expected.max().detach(), torch.tensor(0.0)]))
@@ -172,7 +173,7 @@ def test_the_classifier_s_object_score_is_its_largest_probability_and_cells_with
 def test_no_perturbation_leaves_the_plain_probability():
     classifier = small_classifier(torch.float32)
     patches, cells = torch.randn(1, 4, 4, 3), torch.ones(1, 4, dtype=torch.bool)
-    score = scoring.classification_scores(patches, cells, classifier, size=(8, 8), eta=0.0)[1]
+    score = scoring.cell_probabilities(patches, cells, classifier, eta=0.0).amax(1)
     torch.testing.assert_close(score, classifier(patches[0]).softmax(1)[:, 1].max()[None].detach())
 
 

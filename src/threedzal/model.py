@@ -19,7 +19,7 @@ from threedzal.features.rgb import RGBFeatures
 from threedzal.losses import contrastive_loss, disentanglement_loss, normalcy_loss
 from threedzal.metrics import AUPRO
 from threedzal.module import PatchModule
-from threedzal.scoring import abnormal_probability, perturb, realign
+from threedzal.scoring import cell_probabilities, realign
 
 KINDS = {"normal": NORMAL, "adding": ADDING, "removing": REMOVING}
 PATCHES_AT_ONCE = 1024  # bounds the memory of a pass through a PointNet++ at test time
@@ -69,9 +69,7 @@ class ThreeDZAL(PatchModule):
         super().__init__()
         self.save_hyperparameters()
         self.uses_rgb, self.uses_fpfh = "rgb" in branches, "fpfh" in branches or w_rd > 0
-        self.rgb = (
-            RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint") if self.uses_rgb else None
-        )
+        self.rgb = RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint") if self.uses_rgb else None
         self.encoder = PointNet2(outputs=embedding, width=width) if "point_cloud" in branches else None
         self.classifier = PointNet2(outputs=2, width=width) if classifier else None
         self.patch_auroc = MetricCollection(
@@ -108,13 +106,7 @@ class ThreeDZAL(PatchModule):
         """p(x~|w) of each patch, eqs. (8) to (10): (B,P); 0 on background cells. `eta` 0 leaves x as it is."""
         if self.classifier is None:
             return None
-
-        def probability(points: Tensor) -> Tensor:
-            if eta:
-                points = perturb(points, self.classifier, eta=eta)
-            return abnormal_probability(points, self.classifier)[:, None]
-
-        return self._on_cells(probability, scan)[..., 0]
+        return cell_probabilities(scan.patches, scan.cells, self.classifier, eta=eta)
 
     def _on_cells(self, network, scan: Scan) -> Tensor:
         """Apply `network` (N,K,3) -> (N,D) to the object cells only; the others are 0: (B,P,D)."""

@@ -147,22 +147,17 @@ def reweighted_score(
     return -torch.expm1(share.clamp(max=0.0)) * score
 
 
-def classification_scores(
-    patches: Tensor,
-    cells: Tensor,
-    classifier: Classifier,
-    *,
-    size: tuple[int, int],
-    eta: float = 0.1,
-    sigma: float = 4.0,
-    chunk: int = 256,
-) -> tuple[Tensor, Tensor]:
-    """Eqs. (8) to (10): the classifier's map (B, H, W) and object score (B,) on perturbed patches.
+def cell_probabilities(
+    patches: Tensor, cells: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 64
+) -> Tensor:
+    """`p(x~ | w)` of every grid cell, (B, P) float: eq. (8), then the softmax of C_w; 0 where there is no patch.
+
+    Realigned it is the map of eq. (10), its largest the object score of eq. (9).
 
     Args:
-        patches: (B, P, K, 3) normalised points; cells: (B, P) bool, where a cell has a patch; elsewhere p is 0.
+        patches: (B, P, K, 3) normalised points; cells: (B, P) bool, where a cell has a patch.
         classifier: C_w, in eval mode.
-        size, sigma: as `distance_scores`. eta: perturbation size; 0 leaves the patches as they are.
+        eta: perturbation size; 0 leaves the patches as they are.
         chunk: patches at a time; bounds the memory of the gradient.
     """
     probabilities = patches.new_zeros(cells.shape)  # [B, P]
@@ -171,16 +166,16 @@ def classification_scores(
         if eta:
             points = perturb(points, classifier, eta=eta, chunk=chunk)
         probabilities[cells] = abnormal_probability(points, classifier, chunk=chunk).to(probabilities.dtype)
-    return realign(probabilities, size=size, sigma=sigma), probabilities.amax(1)
+    return probabilities
 
 
-def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 256) -> Tensor:
+def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 64) -> Tensor:
     """Eq. (8): `x + eta * (-grad_x log p^(x))`, `p^ = max(p, 1 - p)`: each patch moves to where C_w is less sure.
 
     Works for callers in inference mode; parameters get no gradient.
 
     Args:
-        points: (N, K, 3). classifier: as `classification_scores`.
+        points: (N, K, 3). classifier: as `cell_probabilities`.
 
     Returns:
         (N, K, 3), dtype of `points`.
@@ -203,7 +198,7 @@ def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: 
 
 
 @torch.no_grad()
-def abnormal_probability(points: Tensor, classifier: Classifier, *, chunk: int = 256) -> Tensor:
+def abnormal_probability(points: Tensor, classifier: Classifier, *, chunk: int = 64) -> Tensor:
     """`p(x | w)`: (N, K, 3) points -> (N,) softmax probability of class 1, abnormal."""
     parts = [_log_probabilities(classifier(part))[:, 1].exp() for part in points.split(chunk)]
     return torch.cat(parts) if parts else points.new_zeros(0)
