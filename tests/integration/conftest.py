@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from threedzal.checkpoint import read_checkpoint
 from threedzal.cli import main
 
 SCRIPTS = Path(sys.executable).parent
@@ -123,6 +125,22 @@ def command() -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def assert_same_fit() -> Callable[[Path, Path], None]:
+    """Two fitted files hold the same networks, bank and calibration, bit by bit."""
+
+    def check(one: Path, other: Path) -> None:
+        one, other = read_checkpoint(one), read_checkpoint(other)
+        assert one["state_dict"].keys() == other["state_dict"].keys()
+        for name, value in one["state_dict"].items():
+            assert torch.equal(value, other["state_dict"][name]), name
+        one, other = (checkpoint["callbacks"]["MemoryBankCallback"] for checkpoint in (one, other))
+        assert torch.equal(one["bank"]["features"], other["bank"]["features"])
+        assert one["calibration"] == other["calibration"]
+
+    return check
 
 
 @pytest.fixture

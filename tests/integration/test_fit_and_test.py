@@ -52,7 +52,7 @@ def test_the_report_s_metrics_are_the_logged_ones(tested):
     assert report["foreground"]["ring"]["image_auroc"] == 0.5  # the same score for every scan
 
 
-def test_the_same_seed_gives_the_same_networks_bank_and_metrics(fitted, tested, run, tmp_path):
+def test_the_same_seed_gives_the_same_networks_bank_and_metrics(fitted, tested, run, assert_same_fit, tmp_path):
     again = run(tmp_path / "fit", "fit")
     assert_same_fit(again.fitted, fitted.fitted)
     assert run(tmp_path / "test", "test", "--ckpt_path", again.fitted).metrics == tested.metrics
@@ -86,14 +86,3 @@ def test_options_of_the_bank_on_the_command_line_beat_the_file_s(option, same, d
 def test_options_of_the_model_are_the_file_s_whatever_the_command_line_says(fitted, tested, run, tmp_path):
     other = ("--model.width", "0.25", "--model.backbone", "resnet34", "--model.branches", "[fpfh]")
     assert run(tmp_path, "test", "--ckpt_path", fitted.fitted, *other).metrics == tested.metrics
-
-
-def assert_same_fit(one, other):
-    """Two fitted files hold the same networks, bank and calibration, bit by bit."""
-    one, other = read_checkpoint(one), read_checkpoint(other)
-    assert one["state_dict"].keys() == other["state_dict"].keys()
-    for name, value in one["state_dict"].items():
-        assert torch.equal(value, other["state_dict"][name]), name
-    one, other = one["callbacks"][BANK], other["callbacks"][BANK]
-    assert torch.equal(one["bank"]["features"], other["bank"]["features"])
-    assert one["calibration"] == other["calibration"]
