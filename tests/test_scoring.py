@@ -213,3 +213,20 @@ def test_the_foreground_map_is_the_cells_through_the_same_resize_and_blur():
 def test_cells_that_make_no_square_are_refused():
     with pytest.raises(ValueError, match="square"):
         scoring.realign(torch.rand(1, 12), size=(8, 8))
+
+
+def test_the_spread_of_maps_is_measured_on_the_object_and_that_of_scores_over_scans():
+    scores, object = random_scores(), torch.rand(3, 6, 6) > 0.5
+    scales = ScoreScales.spread(scores, object)
+    assert scales.distance_map == pytest.approx(scores.distance_map.numpy()[object.numpy()].std(), rel=1e-5)
+    assert scales.distance == pytest.approx(scores.distance.numpy().std(), rel=1e-5)
+    assert ScoreScales.spread(scores, torch.zeros_like(object)).distance_map == 1.0
+
+
+def test_the_rim_weighs_less_than_the_middle_and_the_background_nothing():
+    object = torch.zeros(1, 64, 64, dtype=torch.bool)
+    object[0, 16:48, 16:48] = True
+    weight = scoring.rim_weight(object, sigma=3.0)[0]
+    assert weight[32, 32] > 0.99 > 0.6 > weight[32, 16] > weight[32, 12] and weight[0, 0] < 1e-6
+    expected = gaussian_filter(object[0].double().numpy(), 3.0, mode="reflect")
+    assert abs(weight.numpy() - expected).max() < 1e-5
