@@ -23,7 +23,7 @@ from threedzal.errors import UserError
 from threedzal.memory import MemoryBank, greedy_coreset
 from threedzal.metrics import ScanMetrics
 from threedzal.module import PatchModule
-from threedzal.progress import track
+from threedzal.progress import progress_bar, track
 
 FITTED = "fitted.ckpt"
 
@@ -173,7 +173,9 @@ class MemoryBankCallback(Callback):
         features = gather_rows(self._bank_features(trainer, module))
         size = max(1, round(self.options["coreset"] * len(features)))
         rank_zero_info(f"Memory bank: coreset of {size} among {len(features)} patches of {features.shape[1]} numbers")
-        rows = features[greedy_coreset(features.to(module.device), size, seed=self.options["seed"]).cpu()]
+        with progress_bar("Coreset") as progress:
+            chosen = greedy_coreset(features.to(module.device), size, seed=self.options["seed"], progress=progress)
+        rows = features[chosen.cpu()]
         detector = self._make_detector(module, MemoryBank.build(rows, self.options["index"]), data, Calibration())
         detector.calibration = calibrate(
             detector,
