@@ -7,14 +7,24 @@ if TYPE_CHECKING:
     from threedzal.data.datamodule import ZeroShotDataModule
     from threedzal.detector import Detector, Prediction, load
     from threedzal.model import ThreeDZAL
+    from threedzal.plus import ThreeDZALPlus
 
-__all__ = ["Detector", "MemoryBankCallback", "Prediction", "ThreeDZAL", "ZeroShotDataModule", "load"]
+__all__ = [
+    "Detector",
+    "MemoryBankCallback",
+    "Prediction",
+    "ThreeDZAL",
+    "ThreeDZALPlus",
+    "ZeroShotDataModule",
+    "load",
+]
 
 _HOME = {
     "Detector": "threedzal.detector",
     "MemoryBankCallback": "threedzal.callbacks",
     "Prediction": "threedzal.detector",
     "ThreeDZAL": "threedzal.model",
+    "ThreeDZALPlus": "threedzal.plus",
     "ZeroShotDataModule": "threedzal.data.datamodule",
     "load": "threedzal.detector",
 }

@@ -13,6 +13,7 @@ from threedzal.errors import UserError
 # The methods that a fitted file may name. A table, so that no file can have anything else imported.
 METHODS = {
     "ThreeDZAL": "threedzal.model",
+    "ThreeDZALPlus": "threedzal.plus",
 }
 BANK, SITE_OPTIONS = "MemoryBankCallback", ("cache_dir", "predict_path", "num_workers")
 

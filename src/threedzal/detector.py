@@ -127,7 +127,8 @@ class Detector:
         )
         probability = self.method.abnormality(scan, eta=options.eta)
         judged = torch.zeros_like(scan.cells, dtype=torch.float32) if probability is None else probability
-        raw = Scores(distance_map, distance, realign(judged, size=size, sigma=options.blur), judged.amax(dim=1))
+        classified = self.method.scan_score(judged, scan)
+        raw = Scores(distance_map, distance, realign(judged, size=size, sigma=options.blur), classified)
         fused_map, fused = self.fuse(raw, scan.object)
         maps = {"fused": fused_map, "distance": distance_map}
         scores = {"fused": fused, "distance": distance}

@@ -31,6 +31,10 @@ class PatchModule(LightningModule):
         """(B,P) float32 in [0,1]: p(x~|w) of every grid patch (eqs. 8 to 10), or None for a method without C_w."""
         return None
 
+    def scan_score(self, probability: Tensor, scan: Scan) -> Tensor:
+        """(B,): the classifier's score of a scan from those of its patches (B,P); eq. (10)'s maximum."""
+        return probability.amax(dim=1)
+
     def load_pretrained(self) -> None:
         """Fetch pre-trained weights. Called before work that does not start from a fitted file, which holds them."""
 

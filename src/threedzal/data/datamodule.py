@@ -14,7 +14,15 @@ from torch.utils.data import DataLoader
 
 from threedzal.data.attention import RandomAttention
 from threedzal.data.check import check_records
-from threedzal.data.datasets import PatchDataset, PatchOptions, PseudoScanDataset, ScanDataset, collate_patches
+from threedzal.data.datasets import (
+    PatchDataset,
+    PatchOptions,
+    PseudoScanDataset,
+    ScanAnomalies,
+    ScanDataset,
+    TrainingScanDataset,
+    collate_patches,
+)
 from threedzal.data.interest import InterestPool
 from threedzal.data.mvtec3d import index_dataset, list_classes, records_from_path
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
@@ -58,6 +66,10 @@ class ZeroShotDataModule(LightningDataModule):
         negatives_per_positive: Pseudo anomalies for each of them.
         visits: How often an epoch visits each scan.
         pseudo_anomalies: Which kinds (Table 4).
+        training: Train on `patches`, as in the paper, or on whole `scans` with pseudo anomalies in them.
+        scan_anomalies: What is done to a whole scan: `relief` moves points and tints them; `shaded` changes points and
+            picture together (bumps, foreign bodies, pasted pieces, stains; dents, holes, cuts, scrapes).
+        regions_per_scan: Most pseudo anomalies in a training scan (`training: scans`).
         removal: `hole` takes a contiguous hole out of a neighbourhood, `random` points at random.
         interest: `local` takes the points around one of the top pixels, `global` the top pixels themselves.
         interest_draws: Sets of points of interest drawn for a visit.
@@ -105,6 +117,9 @@ class ZeroShotDataModule(LightningDataModule):
         negatives_per_positive: int = 16,
         visits: int = 1,
         pseudo_anomalies: tuple[Literal["adding", "removing"], ...] = ("adding", "removing"),
+        training: Literal["patches", "scans"] = "patches",
+        scan_anomalies: Literal["relief", "shaded"] = "relief",
+        regions_per_scan: int = 3,
         removal: Literal["hole", "random"] = "hole",
         interest: Literal["local", "global"] = "local",
         interest_draws: int = 8,
@@ -156,6 +171,7 @@ class ZeroShotDataModule(LightningDataModule):
             jitter=jitter,
             interest_draws=interest_draws,
         )
+        self.scan_anomalies = ScanAnomalies(scan_anomalies, tuple(pseudo_anomalies), regions_per_scan)
         self.cache = ArrayCache(cache_dir)
         self.attention: RandomAttention | None = None
         self._pool: InterestPool | None = None
@@ -260,12 +276,23 @@ class ZeroShotDataModule(LightningDataModule):
     # loaders --------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of `PatchBatch`: the patches of `batch_size` scans."""
+        """Batches of `PatchBatch`: the patches of `batch_size` scans; or those scans, with pseudo anomalies."""
         records = [*self.train_records, *(self.auxiliary_records if self.hparams.auxiliary_normals else [])]
-        return self._patch_loader(records, shuffle=True, seed=self.hparams.seed)
+        if self.hparams.training == "patches":
+            return self._patch_loader(records, shuffle=True, seed=self.hparams.seed)
+        seed, visits = self.hparams.seed, self.hparams.visits
+        dataset = TrainingScanDataset(self._scans(records), self.pool, self.scan_anomalies, seed, visits)
+        return self._loader(
+            dataset, EpochSampler(len(dataset), shuffle=True, seed=seed, **self._ranks()), collate_scans
+        )
 
     def val_dataloader(self) -> list[DataLoader]:
-        """Fresh patches of the training classes' `validation/good`, and whole pseudo-anomalous scans."""
+        """Fresh patches of the training classes' `validation/good`, and whole pseudo-anomalous scans.
+
+        The latter alone where training sees no patches.
+        """
+        if self.hparams.training == "scans":
+            return [self.pseudo_scan_dataloader()]
         return [
             self._patch_loader(self.validation_records, shuffle=False, seed=self.hparams.seed + 1),
             self.pseudo_scan_dataloader(),
@@ -274,7 +301,7 @@ class ZeroShotDataModule(LightningDataModule):
     def pseudo_scan_dataloader(self) -> DataLoader:
         """Scans with exact pixel truth, made without a defect (method: "choosing without defects")."""
         dataset = PseudoScanDataset(
-            self._scans(self.pseudo_records), self.pool, kinds=self.patch_options.kinds, seed=self.hparams.seed
+            self._scans(self.pseudo_records), self.pool, self.scan_anomalies, seed=self.hparams.seed
         )
         return self._loader(dataset, UnpaddedSampler(len(dataset), **self._ranks()), collate_scans)
 
@@ -321,7 +348,8 @@ class ZeroShotDataModule(LightningDataModule):
             collate_fn=collate,
             num_workers=self.hparams.num_workers,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=isinstance(dataset, PatchDataset) and self.hparams.num_workers > 0,
+            persistent_workers=isinstance(dataset, (PatchDataset, TrainingScanDataset))
+            and self.hparams.num_workers > 0,
         )
 
     def _ranks(self) -> dict[str, int]:

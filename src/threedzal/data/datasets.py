@@ -21,6 +21,7 @@ from threedzal.data.scan import (
     read_rgb,
     read_xyz,
 )
+from threedzal.data.scan_anomalies import insert_shaded_anomalies
 from threedzal.features.cache import ArrayCache
 
 
@@ -94,6 +95,65 @@ def collate_patches(batches: list[PatchBatch]) -> PatchBatch:
     return PatchBatch(*(torch.cat([getattr(batch, f.name) for batch in batches]) for f in fields(PatchBatch)))
 
 
+@dataclass(frozen=True)
+class ScanAnomalies:
+    """How pseudo anomalies come into whole scans."""
+
+    style: str = "relief"  # `relief`: `insert_pseudo_anomalies`; `shaded`: `insert_shaded_anomalies`
+    kinds: tuple[str, ...] = ("adding", "removing")
+    regions: int = 3  # most regions of a training scan; one scan of validation has one
+
+    def insert(
+        self, scans: ScanDataset, index: int, pool: InterestPool, *, kind: str, regions: int, rng: np.random.Generator
+    ) -> Scan:
+        """Scan `index` with pseudo anomalies of `kind`, prepared. What is not measured any more is object all the same.
+
+        A scan without a picture has only the `relief` style.
+        """
+        record = scans.records[index]
+        xyz, rgb = read_xyz(record.xyz), read_rgb(record.rgb) if record.rgb else None
+        foreground = cached_foreground(xyz, scans.cache)
+        if self.style == "shaded" and rgb is not None:
+            xyz, rgb, mask = insert_shaded_anomalies(
+                xyz, rgb, foreground, kind=kind, rng=rng, donor=pool.draw_donor(rng), regions=regions
+            )
+        else:
+            xyz, rgb, mask = insert_pseudo_anomalies(
+                xyz, rgb, foreground, interest=pool.draw(rng), kind=kind, rng=rng, regions=regions
+            )
+        return prepare_scan(
+            xyz,
+            rgb,
+            mask,
+            preparation=scans.preparation,
+            record=replace(record, defect=kind),
+            foreground=foreground if self.style == "shaded" else None,
+            cache=scans.cache,
+        )
+
+
+@dataclass
+class TrainingScanDataset(Dataset):
+    """Whole scans with pseudo anomalies, drawn anew at each visit from (seed, epoch, index); the kinds take turns."""
+
+    scans: ScanDataset
+    pool: InterestPool
+    anomalies: ScanAnomalies
+    seed: int
+    visits: int = 1
+
+    def __len__(self) -> int:
+        return len(self.scans) * self.visits
+
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> Scan:
+        epoch, index = epoch_and_index
+        rng = np.random.default_rng([self.seed, 11, epoch, index])
+        visit, scan = divmod(index, len(self.scans))
+        kind = self.anomalies.kinds[(epoch + visit + scan) % len(self.anomalies.kinds)]
+        regions = int(rng.integers(1, self.anomalies.regions + 1))
+        return self.anomalies.insert(self.scans, scan, self.pool, kind=kind, regions=regions, rng=rng)
+
+
 @dataclass
 class PseudoScanDataset(Dataset):
     """Whole scans with exact pixel truth: every record as it is, then with each kind of pseudo anomaly inserted.
@@ -104,30 +164,20 @@ class PseudoScanDataset(Dataset):
 
     scans: ScanDataset
     pool: InterestPool
-    kinds: tuple[str, ...]
+    anomalies: ScanAnomalies
     seed: int
     variants: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.variants = ("good", *self.kinds)
+        self.variants = ("good", *self.anomalies.kinds)
 
     def __len__(self) -> int:
         return len(self.scans) * len(self.variants)
 
     def __getitem__(self, index: int) -> Scan:
-        record = self.scans.records[index // len(self.variants)]
-        kind = self.variants[index % len(self.variants)]
+        scan, variant = divmod(index, len(self.variants))
+        kind = self.variants[variant]
         if kind == "good":
-            return self.scans[index // len(self.variants)]
-        xyz, rgb = read_xyz(record.xyz), read_rgb(record.rgb) if record.rgb else None
+            return self.scans[scan]
         rng = np.random.default_rng([self.seed, 7, index])
-        foreground = cached_foreground(xyz, self.scans.cache)
-        xyz, rgb, mask = insert_pseudo_anomalies(xyz, rgb, foreground, interest=self.pool.draw(rng), kind=kind, rng=rng)
-        return prepare_scan(
-            xyz,
-            rgb,
-            mask,
-            preparation=self.scans.preparation,
-            record=replace(record, defect=kind),
-            cache=self.scans.cache,
-        )
+        return self.anomalies.insert(self.scans, scan, self.pool, kind=kind, regions=1, rng=rng)

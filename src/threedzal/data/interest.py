@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
-from threedzal.data.attention import RandomAttention, points_of_interest
-from threedzal.data.pseudo_anomalies import interest_points
+import torch.nn.functional as F
 from torch import Tensor
 
-from threedzal.data.scan import Scan
+from threedzal.data.anomaly_forms import Donor
+from threedzal.data.attention import RandomAttention, points_of_interest
+from threedzal.data.pseudo_anomalies import interest_points
+from threedzal.data.scan import IMAGENET_MEAN, IMAGENET_STD, Scan
 
 
 @dataclass
@@ -22,6 +24,7 @@ class InterestPool:
     scans: list[tuple[Tensor, Tensor, Tensor]]  # xyz (3,H,W), valid (H,W), flat indices of the top pixels (n,)
     mode: Literal["local", "global"] = "local"
     count: int = 50
+    pictures: list[np.ndarray] = field(default_factory=list)  # (H,W,3) uint8 of each scan
 
     @classmethod
     @torch.no_grad()
@@ -32,15 +35,31 @@ class InterestPool:
 
         A scan without a measured point has none of interest and is left out.
         """
-        kept = []
+        kept, pictures = [], []
         for scan in scans:
             mask = attention(scan.xyz[None], scan.valid[None])[0]
             top = points_of_interest(mask, scan.valid, tau=tau)
             if len(top):
                 kept.append((scan.xyz, scan.valid, top))
-        return cls(kept, mode=mode, count=max(1, round(tau * mask.numel())) if kept else 0)
+                pictures.append(_picture(scan))
+        return cls(kept, mode, max(1, round(tau * mask.numel())) if kept else 0, pictures)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """(count,3) float32 metres: the points of interest of a random scan."""
         xyz, valid, top = self.scans[rng.integers(len(self.scans))]
         return interest_points(xyz, valid, top, count=self.count, mode=self.mode, rng=rng)
+
+    def draw_donor(self, rng: np.random.Generator) -> Donor:
+        """A random scan, and one of its top pixels: where a pasted piece comes from."""
+        index = int(rng.integers(len(self.scans)))
+        xyz, valid, top = self.scans[index]
+        place = divmod(int(top[rng.integers(len(top))]), xyz.shape[2])
+        return Donor(xyz.permute(1, 2, 0).numpy(), self.pictures[index], valid.numpy(), place)
+
+
+def _picture(scan: Scan) -> np.ndarray:
+    """(H,W,3) uint8 at the size of the scan's points, the normalisation undone."""
+    mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+    picture = (scan.rgb * std + mean).clamp(0, 1)
+    picture = F.interpolate(picture[None], size=scan.xyz.shape[1:], mode="bilinear", antialias=True)[0]
+    return (255 * picture).round().byte().permute(1, 2, 0).numpy()
