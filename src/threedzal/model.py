@@ -178,7 +178,8 @@ class ThreeDZAL(PatchModule):
 
     def on_train_epoch_end(self) -> None:
         seconds = time.perf_counter() - self._epoch_start
-        self.log("train/patches_per_second", self._epoch_patches * self.trainer.world_size / seconds)
+        speed = self._epoch_patches * self.trainer.world_size / seconds
+        self.log("train/patches_per_second", speed, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         norms = [p.grad.norm() for p in self.parameters() if p.grad is not None]
@@ -215,8 +216,11 @@ class ThreeDZAL(PatchModule):
     def on_validation_epoch_end(self) -> None:
         if self.classifier is None:
             return
-        self.log_dict(self.patch_auroc.compute())
-        self.log("val/pseudo_scans/object_aupro_0.3", self.pseudo_scan_aupro.compute())
-        self.log("val/pseudo_scans/image_auroc", self.pseudo_scan_auroc.compute())
+        metrics = {
+            **self.patch_auroc.compute(),
+            "val/pseudo_scans/object_aupro_0.3": self.pseudo_scan_aupro.compute(),
+            "val/pseudo_scans/image_auroc": self.pseudo_scan_auroc.compute(),
+        }
+        self.log_dict(metrics, sync_dist=True)  # each the same on all processes already
         for metric in (self.patch_auroc, self.pseudo_scan_aupro, self.pseudo_scan_auroc):
             metric.reset()
