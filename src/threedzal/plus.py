@@ -88,12 +88,8 @@ class ThreeDZALPlus(PatchModule):
         images = [name for name in ("rgb", "normals") if name in inputs]
         widths = {name: sum(channels) for name in images} | {"relief": RELIEF_WIDTH, "fpfh": FPFH_WIDTH}
         widths["similarity"] = SIMILARITY_WIDTH * len(images) * len(layers)
-        self.classifier = nn.Sequential(
-            nn.Dropout(input_dropout),
-            nn.Linear(sum(widths[name] for name in inputs), hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, 1),
+        self.classifier = make_classifier(
+            sum(widths[name] for name in inputs), hidden=hidden, dropout=dropout, input_dropout=input_dropout
         )
         self.pseudo_scan_aupro = AUPRO(max_fpr=0.3)
         self.pseudo_scan_auroc = MetricCollection(
@@ -126,6 +122,12 @@ class ThreeDZALPlus(PatchModule):
     @torch.no_grad()
     def inputs(self, scan: Scan, cells: Tensor) -> Tensor:
         """What the classifier sees of each patch, (B,P,D): 0 outside `cells` (B,P) bool, the object's."""
+        blocks = self.blocks(scan, cells)
+        return torch.cat([blocks[name] for name in self.hparams.inputs], dim=2)
+
+    @torch.no_grad()
+    def blocks(self, scan: Scan, cells: Tensor) -> dict[str, Tensor]:
+        """`inputs` by name, each (B,P,D). `similarity` has 6 numbers for every layer of rgb, then of the normals."""
         grid, wanted = math.isqrt(scan.cells.shape[1]), self.hparams.inputs
         blocks, images = {}, []
         if "rgb" in wanted:
@@ -144,7 +146,7 @@ class ThreeDZALPlus(PatchModule):
             levels = [level for image in images for level in self._levels(image).values()]
             reach = max(1, round(OVERLAP * grid))
             blocks["similarity"] = torch.cat([self_similarity(level, cells, reach=reach) for level in levels], 2)
-        return torch.cat([blocks[name] for name in wanted], dim=2)
+        return blocks
 
     def _normalised(self, features: Tensor, cells: Tensor) -> Tensor:
         if self.hparams.normalise == "instance":
@@ -214,6 +216,17 @@ class ThreeDZALPlus(PatchModule):
         self.log_dict(self.pseudo_scan_auroc.compute())
         self.pseudo_scan_aupro.reset()
         self.pseudo_scan_auroc.reset()
+
+
+def make_classifier(width: int, *, hidden: int, dropout: float, input_dropout: float) -> nn.Sequential:
+    """An MLP (N,width) -> (N,1) logits; few, strong regularisations, for it will judge what it never saw."""
+    return nn.Sequential(
+        nn.Dropout(input_dropout),
+        nn.Linear(width, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, 1),
+    )
 
 
 def object_cells(scan: Scan) -> Tensor:
