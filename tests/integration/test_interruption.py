@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from threedzal.callbacks import MemoryBankCallback
 from threedzal.cli import main
 
 PATIENCE = 240  # seconds until a process that does nothing is given up
@@ -72,3 +73,28 @@ def test_an_interrupted_fit_goes_on_to_the_same_end(
     resumed = tmp_path / "lightning_logs" / "version_1" / "fitted.ckpt"
     assert_same_fit(resumed, fitted.fitted)
     assert run(tmp_path / "test", "test", "--ckpt_path", resumed).metrics == tested.metrics
+
+
+def test_a_fit_that_was_stopped_before_its_bank_was_built_goes_on_to_the_same_end(
+    fitted, run, assert_same_fit, tmp_path
+):
+    last = fitted.folder / "checkpoints" / "last.ckpt"  # all epochs are done, no bank is in it
+    assert_same_fit(run(tmp_path, "fit", "--ckpt_path", last).fitted, fitted.fitted)
+
+
+def test_sigterm_is_heard_while_the_bank_is_built(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MemoryBankCallback, "on_fit_end", terminated(MemoryBankCallback.on_fit_end))
+    assert main(["fit", "--config", str(config), "--trainer.max_epochs", "1"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.strip().endswith("version_0/checkpoints/last.ckpt")
+    assert not list(tmp_path.glob("lightning_logs/*/fitted.ckpt"))
+
+
+def terminated(hook):
+    """`hook`, with a SIGTERM to this process as it begins."""
+
+    def begin(self, trainer, module):
+        signal.raise_signal(signal.SIGTERM)
+        return hook(self, trainer, module)
+
+    return begin

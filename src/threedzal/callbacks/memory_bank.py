@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from threedzal.batch import BatchOptions
@@ -209,6 +210,8 @@ class MemoryBankCallback(Callback):
     @staticmethod
     def _batches(loader, module: PatchModule, description: str):
         for scan in track(loader, description, total=len(loader)):
+            if module.trainer.received_sigterm:  # no loop of Lightning runs that would look
+                raise SIGTERMException
             yield scan.to(module.device)
 
     # when scans are scored ------------------------------------------------------------------------------------------
