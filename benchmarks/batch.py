@@ -22,13 +22,16 @@ from torch import Tensor
 
 from threedzal import ThreeDZAL, ZeroShotDataModule
 from threedzal.batch import BatchOptions, BatchReference
+from threedzal.batch.fusion import Scale, late
 from threedzal.batch.image_score import top_score
+from threedzal.batch.search import ScanIndex, aggregate
 from threedzal.batch.state import absorbed
 from threedzal.calibration import score_criterion
+from threedzal.files import atomic_path
 from threedzal.metrics.aupro import pro_curve
 from threedzal.metrics.ranking import area
 from threedzal.progress import track
-from threedzal.scoring import foreground_map, realign
+from threedzal.scoring import realign
 
 SIZES = (4, 8, 16, 32, 48, 64)
 COLUMNS = ("AUPRO 0.3", "AUPRO 0.05", "object 0.3", "object 0.05", "image AUROC")
@@ -51,16 +54,21 @@ class Scans:
         return len(self.label)
 
 
-def read(options: argparse.Namespace, name: str, **data) -> Scans:
+def read(options: argparse.Namespace, name: str) -> Scans:
     """The scans of a class, described; from the cache where they are there."""
-    tag = "-".join([name, *(f"{k}{v}" for k, v in data.items())])
-    path = Path(options.cache) / f"{tag}.pt"
+    path = Path(options.cache) / f"{name}-{options.grid}.pt"
     if not path.exists():
         model = ThreeDZAL(
-            branches=("rgb", "fpfh"), classifier=False, backbone=options.backbone, rgb_weights=options.weights, w_rd=0.0
+            branches=("rgb", "fpfh"),
+            classifier=False,
+            backbone=options.backbone,
+            rgb_weights=options.weights,
+            w_rd=0.0,
+            grid=options.grid,
         )
         model.load_pretrained()
-        data = {"rgb_size": 448, "fpfh_neighbours": 40, **data}
+        data = {"patch_size": 224 // options.grid, "min_valid_points": 4 if options.grid == 56 else 16}
+        data |= {"rgb_size": 448, "fpfh_size": 400, "fpfh_neighbours": 100}
         module = ZeroShotDataModule(
             root=options.data, train_classes=name, test_classes=name, protocol="in_class", num_workers=0, **data
         )
@@ -74,15 +82,15 @@ def read(options: argparse.Namespace, name: str, **data) -> Scans:
         parts = {key: torch.cat([getattr(scan, key) for scan in scans]) for key in ("cells", "object", "label")}
         mask = torch.cat([scan.mask[:, 0] for scan in scans])
         stored = {"features": features, "mask": mask, "widths": model.branch_widths, "reference": reference, **parts}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(stored, path)
+        with atomic_path(path) as part:
+            torch.save(stored, part)
     return Scans(name=name, **torch.load(path, weights_only=True))
 
 
-def judge(scans: Scans, which: Tensor | None = None, **options) -> Tensor:
-    """(n,P) scores of the chosen scans as one batch."""
+def judge(scans: Scans, **options) -> Tensor:
+    """(S,P) scores of all scans as one batch."""
     batch = BatchReference(scans.widths, BatchOptions(**options))
-    for i in range(len(scans)) if which is None else which.tolist():
+    for i in range(len(scans)):
         batch.add(scans.features[i], scans.cells[i], key=str(i))
     return batch.judge().cells
 
@@ -97,7 +105,33 @@ def figures(scans: Scans, cells: Tensor, *, sigma: float = 2.0, score: Callable 
     ]
 
 
-def in_boxes_of(scans: Scans, size: int, seed: int, **options) -> Tensor:
+def pairs(scans: Scans) -> dict[str, Tensor]:
+    """{branch: (N,S)}: from each object patch to the nearest of each scan, inf to its own. All boxes follow from it."""
+    starts = starts_of(scans.cells)
+    own = torch.arange(len(scans))[:, None].expand_as(scans.cells)[scans.cells]
+    rows, found = scans.features[scans.cells].split(list(scans.widths.values()), dim=1), {}
+    for name, part in zip(scans.widths, rows, strict=True):
+        found[name] = ScanIndex(part, starts).among_themselves()
+        found[name][torch.arange(len(own)), own] = torch.inf
+    return found
+
+
+def starts_of(cells: Tensor) -> list[int]:
+    return [0, *cells.sum(1).cumsum(0).tolist()]
+
+
+def box_judged(scans: Scans, distances: dict[str, Tensor], box: Tensor, *, neighbours=1, own=0.5) -> Tensor:
+    """(n,P): what `BatchReference` says of the scans in `box`, from `pairs`."""
+    bounds, cells = starts_of(scans.cells), scans.cells[box]
+    rows = torch.cat([torch.arange(bounds[i], bounds[i + 1]) for i in box.tolist()])
+    values = {name: aggregate(part[rows][:, box], neighbours=neighbours) for name, part in distances.items()}
+    scales = {name: Scale.measured(part) for name, part in values.items()}
+    grid = torch.zeros(cells.shape)
+    grid[cells] = late(values, starts_of(cells), scales, own=own)
+    return grid
+
+
+def in_boxes_of(scans: Scans, distances: dict[str, Tensor], size: int, seed: int) -> Tensor:
     """All scans drawn into boxes of `size`, each box judging itself: (S,P).
 
     What is left over is judged in a box filled up with scans that have been judged already.
@@ -106,37 +140,43 @@ def in_boxes_of(scans: Scans, size: int, seed: int, **options) -> Tensor:
     cells = torch.zeros(scans.cells.shape)
     for box in order.split(size):
         full = torch.cat([box, order[: size - len(box)]])
-        cells[box] = judge(scans, full, **options)[: len(box)]
+        cells[box] = box_judged(scans, distances, full)[: len(box)]
     return cells
 
 
-def curve(scans: Scans, seeds: int = 3) -> dict[str, list[float]]:
+def curve(scans: Scans, seeds: int = 2) -> dict[str, list[float]]:
     """{number of scans in a box: mean figures over the draws}, up to the class as a whole."""
-    rows = {}
+    rows, distances = {}, pairs(scans)
     for size in [n for n in SIZES if n < len(scans)]:
-        rows[str(size)] = (
-            torch.tensor([figures(scans, in_boxes_of(scans, size, s)) for s in range(seeds)]).mean(0).tolist()
-        )
-    rows[str(len(scans))] = figures(scans, judge(scans))
+        draws = [figures(scans, in_boxes_of(scans, distances, size, seed)) for seed in range(seeds)]
+        rows[str(size)] = torch.tensor(draws).mean(0).tolist()
+    rows[str(len(scans))] = figures(scans, box_judged(scans, distances, torch.arange(len(scans))))
     return rows
 
 
 def choices(scans: Scans) -> dict[str, list[float]]:
-    """What each choice of the default is worth, one changed at a time; the floor and the in-class bank beside."""
-    default = judge(scans)
-    floor = foreground_map(scans.cells, size=scans.mask.shape[1:], sigma=2.0)
-    rows = {"default": figures(scans, default), "floor": figures(scans, scans.cells.float())}
-    del floor
-    rows["bank of the class's good training scans"] = figures(scans, in_class(scans))
+    """What each choice of the default is worth, one changed at a time; the floor and banks of good scans beside."""
+    distances, everyone = pairs(scans), torch.arange(len(scans))
+    default = box_judged(scans, distances, everyone)
+    rows = {
+        "default": figures(scans, default),
+        "floor": figures(scans, scans.cells.float()),
+        "bank of the class's good training scans": figures(scans, in_class(scans)),
+    }
     for sigma in (3.0, 4.0, 6.0):
         rows[f"blur {sigma:g}"] = figures(scans, default, sigma=sigma)
+    for name, part in distances.items():
+        rows[f"{name} alone"] = figures(scans, box_judged(scans, {name: part}, everyone))
     for name, changed in {
-        "RGB alone": {"branches": ("rgb",)},
-        "FPFH alone": {"branches": ("fpfh",)},
-        "early fusion": {"fusion": "early"},
         "nearest 2": {"neighbours": 2},
         "nearest 3": {"neighbours": 3},
         "nearest 30 % (MuSc)": {"neighbours": 0.3},
+        "scale of the batch alone": {"own": 0.0},
+        "scale of the scan alone": {"own": 1.0},
+    }.items():
+        rows[name] = figures(scans, box_judged(scans, distances, everyone, **changed))
+    for name, changed in {
+        "early fusion": {"fusion": "early"},
         "trim 2 %": {"trim": 0.02},
         "trim 10 %": {"trim": 0.1},
     }.items():
@@ -146,8 +186,6 @@ def choices(scans: Scans) -> dict[str, list[float]]:
 
 def in_class(scans: Scans) -> Tensor:
     """(S,P): the same distances, scales and sum, to the good training scans of the class instead."""
-    from threedzal.batch.fusion import Scale, late
-
     cells, at, found = torch.zeros(scans.cells.shape), 0, {}
     rows = scans.features[scans.cells]
     for name, width in scans.widths.items():
@@ -155,7 +193,8 @@ def in_class(scans: Scans) -> Tensor:
         origin = bank.mean(0)
         found[name] = torch.cat([torch.cdist(p - origin, bank - origin).amin(1) for p in part.split(2048)])
         at += width
-    cells[scans.cells] = late(found, {name: Scale.measured(values) for name, values in found.items()})
+    scales = {name: Scale.measured(values) for name, values in found.items()}
+    cells[scans.cells] = late(found, starts_of(scans.cells), scales, own=0.5)
     return cells
 
 
@@ -187,7 +226,7 @@ def repeated(scans: Scans, copies: int = 4, seed: int = 0) -> dict[str, list[flo
 
 def stream(scans: Scans, rows: int = 20000, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Scans one by one in a random order, judged as they come, and all once more at the end: two (S,P)."""
-    from threedzal.batch.reference import Rows
+    from threedzal.batch.rows import Rows
 
     history = Rows(torch.zeros(0, scans.features.shape[2]))
     first, settled = torch.zeros(scans.cells.shape), torch.zeros(scans.cells.shape)
@@ -225,13 +264,14 @@ def main() -> None:
     parser.add_argument("--classes", required=True)
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--weights", required=True, help="of the backbone: a file, pretrained or random")
+    parser.add_argument("--grid", type=int, default=56, help="56 as in configs/batch.yaml, or 28, ten times faster")
     parser.add_argument("--what", default="all", help=f"all, or some of {','.join(EXPERIMENTS)}")
     parser.add_argument("--cache", default="results/batch/cache")
     parser.add_argument("--out", default="results/batch", help="folder of CLASS.json, which batch_plot.py reads")
     options = parser.parse_args()
     for name in options.classes.split(","):
         scans = read(options, name)
-        path = Path(options.out) / f"{name}.json"
+        path = Path(options.out) / f"{name}-{options.grid}.json"
         results = json.loads(path.read_text()) if path.exists() else {}
         for what in EXPERIMENTS if options.what == "all" else options.what.split(","):
             results[what] = EXPERIMENTS[what](scans)

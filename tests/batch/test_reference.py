@@ -5,7 +5,7 @@ import torch
 
 from threedzal.batch import BatchOptions, BatchReference, reference
 from threedzal.batch.fusion import Scale
-from threedzal.batch.reference import Rows
+from threedzal.batch.rows import Rows
 from threedzal.batch.store import PatchStore
 from threedzal.errors import UserError
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from threedzal.batch.image_score import top_score
-from threedzal.batch.reference import Rows
+from threedzal.batch.rows import Rows
 from threedzal.batch.state import absorbed, method_signature, read_state, scan_key, write_state
 from threedzal.errors import UserError
 

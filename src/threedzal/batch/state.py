@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from threedzal.batch.fusion import early, feature_spread
-from threedzal.batch.reference import Rows, identity
+from threedzal.batch.rows import Rows
 from threedzal.errors import UserError
 from threedzal.files import atomic_path
 from threedzal.memory import greedy_coreset
@@ -89,6 +89,3 @@ def scan_key(name: str, path: str | Path) -> str:
 
 def _bytes(value: Tensor) -> bytes:
     return value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
-
-
-__all__ = ["absorbed", "identity", "method_signature", "read_state", "scan_key", "write_state"]
