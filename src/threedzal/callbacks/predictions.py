@@ -14,7 +14,7 @@ from threedzal.detector import Prediction
 from threedzal.distributed import gather_objects
 from threedzal.module import PatchModule
 
-BATCH_LIMIT = 12.0  # a batch's map value of the last colour: spreads above the noise floor, both branches together
+BATCH_LIMIT = 8.0  # a batch's map value of the last colour: spreads above the noise floor, both branches together
 
 
 class PredictionCallback(Callback):
