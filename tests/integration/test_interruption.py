@@ -84,7 +84,7 @@ def test_a_fit_that_was_stopped_before_its_bank_was_built_goes_on_to_the_same_en
 
 def test_sigterm_is_heard_while_the_bank_is_built(config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(MemoryBankCallback, "on_fit_end", terminated(MemoryBankCallback.on_fit_end))
+    monkeypatch.setattr(MemoryBankCallback, "on_train_end", terminated(MemoryBankCallback.on_train_end))
     assert main(["fit", "--config", str(config), "--trainer.max_epochs", "1"]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err.strip().endswith("version_0/checkpoints/last.ckpt")
     assert not list(tmp_path.glob("lightning_logs/*/fitted.ckpt"))

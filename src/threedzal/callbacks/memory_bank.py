@@ -152,12 +152,18 @@ class MemoryBankCallback(Callback):
     # when training ends ---------------------------------------------------------------------------------------------
 
     def on_fit_start(self, trainer: Trainer, module: PatchModule) -> None:
-        self.detector, self._stored = (
-            None,
-            {},
-        )  # what a resumed checkpoint held belongs to another state of the networks
+        # what a resumed checkpoint held belongs to another state of the networks
+        self.detector, self._stored = None, {}
+
+    def on_train_end(self, trainer: Trainer, module: PatchModule) -> None:
+        """Here the networks are still on their device, and signals are heard."""
+        self._fitted(trainer, module)
 
     def on_fit_end(self, trainer: Trainer, module: PatchModule) -> None:
+        if self.detector is None:  # nothing was trained: no network to train, or all epochs done before
+            self._fitted(trainer, module)
+
+    def _fitted(self, trainer: Trainer, module: PatchModule) -> None:
         self.build(trainer, module)
         folder = trainer.log_dir
         if folder is not None and not trainer.fast_dev_run:
