@@ -255,7 +255,35 @@ def streaming(scans: Scans) -> dict[str, list[float]]:
     return table
 
 
-EXPERIMENTS = {"curve": curve, "choices": choices, "repeated": repeated, "streaming": streaming}
+def images(scans: Scans) -> dict[str, list[float]]:
+    """Image AUROC of ways to make one number of a scan (the maps stay the default's)."""
+    distances, everyone = pairs(scans), torch.arange(len(scans))
+    cells = box_judged(scans, distances, everyone)
+    maps = {sigma: realign(cells, size=scans.mask.shape[1:], sigma=sigma) for sigma in (2.0, 4.0, 6.0)}
+    ways = {
+        f"top {share:.1%} of the object": top_score(maps[2.0], scans.object, share=share) for share in (0.005, 0.02)
+    }
+    ways |= {f"maximum, blur {sigma:g}": values.flatten(1).amax(1) for sigma, values in maps.items()}
+    ways |= {f"mean of the top {n} cells": cells.topk(n, dim=1).values.mean(1) for n in (1, 3, 10)}
+    branches = [box_judged(scans, {name: part}, everyone).amax(1) for name, part in distances.items()]
+    ways["branches z-scored over the scans"] = sum((score - score.mean()) / score.std() for score in branches)
+    base, rows = ways["top 0.5% of the object"], starts_of(scans.cells)
+    apart = sum(
+        torch.stack([part[a:b].mean(0) for a, b in zip(rows[:-1], rows[1:], strict=True)])
+        / part[part.isfinite()].mean()
+        for part in distances.values()
+    )
+    for neighbours in (1, 2, 4):  # MuSc's RsCIN, on the distance between scans
+        near, which = (apart + apart.T).topk(neighbours, dim=1, largest=False)
+        weights = near[:, :1] / near
+        ways[f"averaged with the {neighbours} most similar"] = (base + (weights * base[which]).sum(1)) / (
+            1 + weights.sum(1)
+        )
+    auroc = score_criterion(scans.label)
+    return {name: [float(auroc(score))] for name, score in ways.items()}
+
+
+EXPERIMENTS = {"curve": curve, "choices": choices, "repeated": repeated, "streaming": streaming, "images": images}
 
 
 def main() -> None:
@@ -275,7 +303,8 @@ def main() -> None:
         results = json.loads(path.read_text()) if path.exists() else {}
         for what in EXPERIMENTS if options.what == "all" else options.what.split(","):
             results[what] = EXPERIMENTS[what](scans)
-            print(f"\n{name}, {what}\n\n| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+            columns = COLUMNS if what != "images" else COLUMNS[-1:]
+            print(f"\n{name}, {what}\n\n| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
             for row, values in results[what].items():
                 print(f"| {row} | {' | '.join(f'{value:.3f}' for value in values)} |", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
