@@ -39,17 +39,18 @@ from threedzal.scoring import foreground_map, realign
 PREPARATION = ScanPreparation(fpfh=False)
 RGB_SIMILARITY = 18  # numbers of the similarity block that come from the picture, for three layers
 ALL = ("rgb", "normals", "relief", "similarity")
+CHOSEN, BOTH = ("rgb", "rgb similarity", "relief"), ("adding", "removing")
 ROWS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {  # name: inputs, style, kinds
-    "all": (ALL, "shaded", ("adding", "removing")),
-    "rgb, not normalised": (("raw",), "shaded", ("adding", "removing")),
-    "rgb": (("rgb",), "shaded", ("adding", "removing")),
-    "rgb + similarity": (("rgb", "rgb similarity"), "shaded", ("adding", "removing")),
-    "rgb + relief": (("rgb", "relief"), "shaded", ("adding", "removing")),
-    "rgb + normals": (("rgb", "normals"), "shaded", ("adding", "removing")),
-    "geometry alone": (("normals", "relief"), "shaded", ("adding", "removing")),
-    "all, adding only": (ALL, "shaded", ("adding",)),
-    "all, removing only": (ALL, "shaded", ("removing",)),
-    "all, plain anomalies": (ALL, "relief", ("adding", "removing")),
+    "rgb + similarity + relief": (CHOSEN, "shaded", BOTH),
+    "the same, adding only": (CHOSEN, "shaded", ("adding",)),
+    "the same, removing only": (CHOSEN, "shaded", ("removing",)),
+    "the same, plain anomalies": (CHOSEN, "relief", BOTH),
+    "rgb + similarity": (("rgb", "rgb similarity"), "shaded", BOTH),
+    "rgb": (("rgb",), "shaded", BOTH),
+    "rgb, not normalised": (("raw",), "shaded", BOTH),
+    "relief": (("relief",), "shaded", BOTH),
+    "geometry alone": (("normals", "relief"), "shaded", BOTH),
+    "all": (ALL, "shaded", BOTH),
 }
 
 

@@ -1,9 +1,9 @@
 """ThreeDZALPlus, beyond the paper: a normalcy classifier that sees what the memory bank sees.
 
-The paper's C_w sees the points of a patch alone. This one sees frozen features of the picture, of a picture of the
-normals, the relief at several scales, and how alone a patch is in its scan; every number z-scored over the scan's own
-object. It is trained on whole scans in which pseudo anomalies change geometry and appearance together, so that no scan
-of the tested product is needed, labelled or not. See docs/beyond.md for what each part is worth.
+The paper's C_w sees the points of a patch alone. This one sees frozen features of the picture, the relief at several
+scales, and how alone a patch is in its scan; every number z-scored over the scan's own object. It is trained on whole
+scans in which pseudo anomalies change geometry and appearance together, so that no scan of the tested product is
+needed, labelled or not. See docs/beyond.md for what each part is worth.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ThreeDZALPlus(PatchModule):
 
     def __init__(
         self,
-        inputs: tuple[Input, ...] = ("rgb", "normals", "relief", "similarity"),
+        inputs: tuple[Input, ...] = ("rgb", "relief", "similarity"),
         backbone: str = "wide_resnet50_2",
         layers: tuple[int, ...] = (1, 2, 3),
         rgb_weights: str = "pretrained",
