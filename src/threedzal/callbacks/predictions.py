@@ -8,7 +8,8 @@ from typing import Any
 from lightning import Callback, Trainer
 
 from threedzal.callbacks.memory_bank import MemoryBankCallback
-from threedzal.data.scan import Scan, read_rgb, restore_map
+from threedzal.data.readers import read_rgb
+from threedzal.data.scan import Scan, restore_map
 from threedzal.data.writers import write_prediction, write_scores_csv
 from threedzal.detector import Prediction
 from threedzal.distributed import gather_objects

@@ -12,7 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from threedzal.callbacks.memory_bank import MemoryBankCallback, TestedScan
-from threedzal.data.scan import read_mask, read_rgb, read_xyz, restore_map
+from threedzal.data.readers import read_mask, read_rgb, read_xyz
+from threedzal.data.scan import restore_map
 from threedzal.report import ReportData, ScanOutcome, ScanPanel, panel_png, worst_first, write_report
 
 MOST_POINTS = 2000  # of a training curve; a longer one is thinned

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from threedzal.data.scan import ScanRecord
+from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 from threedzal.files import write_text
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from threedzal.data.check import check_records, summarise
-from threedzal.data.scan import ScanRecord
+from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 
 __all__ = ["SPLITS", "check_records", "index_dataset", "list_classes", "records_from_path", "summarise"]

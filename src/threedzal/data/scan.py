@@ -1,4 +1,4 @@
-"""One scan: read it, check it, bring it to the network's size, and bring a map back to the scan's own size.
+"""One scan: bring it to the network's size, and bring a map back to the scan's own size.
 
 Section 4 of the paper ("we resize the original data resolution to H=W=224 and use the 8x8 patch size"). Everything
 that turns a scan on disk into tensors is named in `ScanPreparation`, which travels inside the fitted file, so that
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from threedzal.data.readers import read_mask, read_rgb, read_xyz  # noqa: F401  (known under this name too)
+from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -63,29 +64,6 @@ class ScanPreparation:
         return self.image_size // self.patch_size
 
 
-@dataclass(frozen=True)
-class ScanRecord:
-    """Where a scan is and what it is; `defect` is `good` for a scan without one."""
-
-    class_name: str
-    split: str
-    defect: str
-    name: str
-    xyz: Path
-    rgb: Path | None = None
-    gt: Path | None = None
-
-    @property
-    def key(self) -> str:
-        """`cable_gland/test/cut/000`"""
-        return "/".join(part for part in (self.class_name, self.split, self.defect, self.name) if part)
-
-    @property
-    def label(self) -> int:
-        """1 for a defective scan."""
-        return int(self.defect != "good")
-
-
 @dataclass
 class Scan:
     """One scan, or a batch of them (then every tensor has a leading B and `record` is a list)."""
@@ -124,46 +102,6 @@ def collate_scans(scans: list[Scan]) -> Scan:
     if batch["fpfh"][0] is None:
         batch["fpfh"] = None
     return Scan(**batch)
-
-
-def read_xyz(path: Path | str) -> np.ndarray:
-    """Organised points of a TIFF, (h,w,3) float32 metres; pixels without a measurement are (0,0,0).
-
-    Raises:
-        UserError: the file cannot be read or is not (h,w,3).
-    """
-    import tifffile
-
-    try:
-        xyz = tifffile.imread(path)
-    except Exception as error:  # tifffile raises many kinds; the user needs the file's name and the reason
-        raise UserError(f"{path}: cannot be read as a TIFF of points ({error})") from error
-    if xyz.ndim != 3 or xyz.shape[2] != 3:
-        raise UserError(
-            f"{path}: holds an array of shape {xyz.shape}, but a scan is (height, width, 3), x y z in metres"
-        )
-    return np.ascontiguousarray(xyz, dtype=np.float32)
-
-
-def read_rgb(path: Path | str) -> np.ndarray:
-    """Picture as (h,w,3) uint8."""
-    return _read_picture(path, "RGB")
-
-
-def read_mask(path: Path | str) -> np.ndarray:
-    """Ground truth as (h,w) bool. Its values name the defect kind, so anything above 0 is defective."""
-    mask = _read_picture(path, None)
-    return (mask if mask.ndim == 2 else mask.max(axis=2)) > 0
-
-
-def _read_picture(path: Path | str, mode: str | None) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert(mode) if mode else picture)
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error})") from error
 
 
 def prepare_scan(

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from threedzal.colour import depth_picture, draw_outline, heat_overlay, map_limits
-from threedzal.data.scan import ScanRecord, read_xyz
+from threedzal.data.readers import read_xyz
+from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 from threedzal.files import atomic_path, write_text
 
