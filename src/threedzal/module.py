@@ -18,6 +18,11 @@ class PatchModule(LightningModule):
     uses_rgb = True  # a scan without a picture is refused
     uses_fpfh = True  # scans must come with their FPFH
 
+    @property
+    def uses_pseudo_anomalies(self) -> bool:
+        """Fitting needs auxiliary classes to make pseudo anomalies with; not so where there is nothing to train."""
+        return any(p.requires_grad for p in self.parameters())
+
     def features(self, scan: Scan) -> Tensor:
         """(B,P,D) float32: f(x) of every grid patch of a batch of scans, the rows of the memory bank."""
         raise TypeError(f"{type(self).__name__} does not describe patches: it must define features()")

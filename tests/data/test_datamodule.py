@@ -1,5 +1,7 @@
 """Who may be seen when, on a generated data set."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -54,6 +56,17 @@ def test_a_test_class_on_another_side_is_refused(root, where):
 
 def test_in_class_is_allowed_by_name(root):
     ZeroShotDataModule(root, ["ring"], ["ring"], protocol="in_class", **SMALL)
+
+
+def test_a_data_set_of_one_class_serves_a_method_that_learns_from_no_pseudo_anomalies(root, tmp_path):
+    (tmp_path / "ring").symlink_to(f"{root}/ring")
+    module = ZeroShotDataModule(str(tmp_path), ["ring"], ["ring"], protocol="in_class", **SMALL)
+    with pytest.raises(UserError, match="auxiliary_classes"):
+        module.setup("fit")
+    method = SimpleNamespace(uses_rgb=True, uses_pseudo_anomalies=False)
+    module.trainer = SimpleNamespace(lightning_module=method, is_global_zero=True, global_rank=0, world_size=1)
+    module.setup("fit")
+    assert len(module.bank_dataloader()) == 1 and not len(module.pseudo_scan_dataloader())
 
 
 def test_patches_are_sixteen_to_one_and_both_kinds_alike(data):

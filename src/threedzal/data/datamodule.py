@@ -43,7 +43,8 @@ class ZeroShotDataModule(LightningDataModule):
         root: A data set in MVTec 3D-AD's layout.
         train_classes: Classes whose good scans are learned and stored in the memory bank.
         test_classes: Classes to find defects on, never seen before.
-        auxiliary_classes: The task-irrelevant classes of section 3.2. None: all the rest of `root`.
+        auxiliary_classes: The task-irrelevant classes of section 3.2. None: all the rest of `root`. A method that
+            learns from no pseudo anomalies needs none: its threshold is then the largest score of a validation scan.
         protocol: `zero_shot` forbids a class on both sides; `in_class` is the classical setting (train and test on
             the same class), which the baselines' published numbers are about.
         background: `remove` the table (plane and largest cluster), or `keep` it.
@@ -207,17 +208,20 @@ class ZeroShotDataModule(LightningDataModule):
             return
         rest = [c for c in list_classes(self.hparams.root) if c not in {*self.train_classes, *self.test_classes}]
         self.auxiliary_classes = self.auxiliary_classes or rest
-        if not self.auxiliary_classes:
+        method = self.trainer and self.trainer.lightning_module
+        if not self.auxiliary_classes and getattr(method, "uses_pseudo_anomalies", True):
             raise UserError(
                 f"{self.hparams.root}: no class is left to make pseudo anomalies with, besides those to train on "
                 f"({_names(self.train_classes)}) and to test on ({_names(self.test_classes)}): "
                 "give --data.auxiliary_classes"
             )
+        unseen = set(self.test_classes) - set(self.train_classes)
         rank_zero_info(
-            f"Zero-shot: learning {_names(self.train_classes)}; pseudo anomalies from "
-            f"{_names(self.auxiliary_classes)}; never seen: {_names(self.test_classes) or 'no class named'}"
+            f"{'In-class' if self.hparams.protocol == 'in_class' else 'Zero-shot'}: learning "
+            f"{_names(self.train_classes)}; pseudo anomalies from {_names(self.auxiliary_classes) or 'no class'}; "
+            f"never seen: {_names(unseen) or ('none' if self.test_classes else 'no class named')}"
         )
-        own = self.hparams.pseudo_scan_classes == "training"
+        own = self.hparams.pseudo_scan_classes == "training" and self.auxiliary_classes  # these give what is inserted
         classes = self.train_classes if own else self.auxiliary_classes
         self.train_records = self._index(self.train_classes, "train")
         self.validation_records = self._index(self.train_classes, "validation")
@@ -236,7 +240,7 @@ class ZeroShotDataModule(LightningDataModule):
         )
 
     def _index(self, classes: list[str], split: str, per_class: int | None = None) -> list[ScanRecord]:
-        records = index_dataset(self.hparams.root, classes=classes, splits=(split,))
+        records = index_dataset(self.hparams.root, classes=classes, splits=(split,)) if classes else []
         return [r for name in classes for r in _evenly([r for r in records if r.class_name == name], per_class)]
 
     def _check(self, records: list[ScanRecord], expected: Iterable[tuple[str, str]] = (), **options) -> None:
@@ -299,10 +303,12 @@ class ZeroShotDataModule(LightningDataModule):
         ]
 
     def pseudo_scan_dataloader(self) -> DataLoader:
-        """Scans with exact pixel truth, made without a defect (method: "choosing without defects")."""
-        dataset = PseudoScanDataset(
-            self._scans(self.pseudo_records), self.pool, self.scan_anomalies, seed=self.hparams.seed
-        )
+        """Scans with exact pixel truth, made without a defect (method: "choosing without defects").
+
+        None where there is no auxiliary class to make them with.
+        """
+        pool = self.pool if self.pseudo_records else InterestPool([])
+        dataset = PseudoScanDataset(self._scans(self.pseudo_records), pool, self.scan_anomalies, self.hparams.seed)
         return self._loader(dataset, UnpaddedSampler(len(dataset), **self._ranks()), collate_scans)
 
     def bank_dataloader(self) -> DataLoader:
