@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from threedzal.batch import BatchOptions
 from threedzal.callbacks.batch import BatchJudge, BatchScan
-from threedzal.callbacks.calibrate import calibrate
-from threedzal.callbacks.results import TestedScan, TestResults, print_table
+from threedzal.callbacks.build import build_detector, make_detector
+from threedzal.callbacks.results import TestResults, print_table
+from threedzal.callbacks.tally import TestTally
 from threedzal.data.scan import Scan, ScanRecord
-from threedzal.detector import Calibration, Detector, ScoringOptions
-from threedzal.distributed import gather_objects, gather_rows
+from threedzal.detector import Calibration, Detector
 from threedzal.errors import UserError
-from threedzal.memory import MemoryBank, greedy_coreset
-from threedzal.metrics import ScanMetrics
+from threedzal.memory import MemoryBank
 from threedzal.module import PatchModule
-from threedzal.progress import progress_bar, track
 
 FITTED = "fitted.ckpt"
+SCORES = ("fused", "distance", "classification", "foreground")
 
 
 class MemoryBankCallback(Callback):
@@ -90,34 +86,12 @@ class MemoryBankCallback(Callback):
         state: str | None = None,
         state_rows: int = 20000,
     ) -> None:
+        given = locals()
+        self.options = {name: value for name, value in given.items() if name not in ("self", "state")}
         if not 0 < coreset <= 1:
             raise UserError(f"memory_bank.coreset is {coreset}, but it is a share of the patches: above 0, at most 1")
         if weights != "auto" and (len(weights) != 2 or min(weights) < 0 or max(weights) == 0):
             raise UserError(f"memory_bank.weights is {weights}, but wanted auto or two numbers [w_d, w_c], not both 0")
-        self.options = {
-            "coreset": coreset,
-            "bank_cells": bank_cells,
-            "index": index,
-            "neighbours": neighbours,
-            "reweight_temperature": reweight_temperature,
-            "eta": eta,
-            "blur": blur,
-            "weights": weights,
-            "score_scale": score_scale,
-            "rim": rim,
-            "object_score": object_score,
-            "seed": seed,
-            "reference": reference,
-            "batch_neighbours": batch_neighbours,
-            "batch_fusion": batch_fusion,
-            "batch_branches": batch_branches,
-            "batch_trim": batch_trim,
-            "batch_own_scale": batch_own_scale,
-            "batch_index": batch_index,
-            "batch_score": batch_score,
-            "batch_blur": batch_blur,
-            "state_rows": state_rows,
-        }
         if state is not None and (reference == "training" or state_rows < 1):
             raise UserError(
                 f"memory_bank.state keeps the scans of a batch, but memory_bank.reference is {reference} and "
@@ -164,70 +138,19 @@ class MemoryBankCallback(Callback):
             self._fitted(trainer, module)
 
     def _fitted(self, trainer: Trainer, module: PatchModule) -> None:
-        self.build(trainer, module)
+        self.detector = build_detector(module, trainer.datamodule, self.options)
         folder = trainer.log_dir
         if folder is not None and not trainer.fast_dev_run:
             path = Path(folder) / FITTED
             trainer.save_checkpoint(path)
             rank_zero_info(f"Fitted file: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
-    @torch.no_grad()
-    def build(self, trainer: Trainer, module: PatchModule) -> Detector:
-        """Memory bank and calibration from the scans that may be seen."""
-        training = module.training
-        module.eval()
-        data = trainer.datamodule
-        features = gather_rows(self._bank_features(trainer, module))
-        size = max(1, round(self.options["coreset"] * len(features)))
-        rank_zero_info(f"Memory bank: coreset of {size} among {len(features)} patches of {features.shape[1]} numbers")
-        with progress_bar("Coreset") as progress:
-            chosen = greedy_coreset(features.to(module.device), size, seed=self.options["seed"], progress=progress)
-        rows = features[chosen.cpu()]
-        detector = self._make_detector(module, MemoryBank.build(rows, self.options["index"]), data, Calibration())
-        detector.calibration = calibrate(
-            detector,
-            normal=self._batches(data.calibration_dataloader(), module, "Score scales"),
-            pseudo=self._batches(data.pseudo_scan_dataloader(), module, "Weights and threshold"),
-            weights=self.options["weights"],
-            score_scale=self.options["score_scale"],
-        )
-        module.train(training)
-        self.detector = detector
-        return detector
-
-    def _bank_features(self, trainer: Trainer, module: PatchModule) -> Tensor:
-        rows = []
-        for scan in self._batches(trainer.datamodule.bank_dataloader(), module, "Features of the training scans"):
-            features = module.features(scan)
-            wanted = torch.ones_like(scan.cells) if self.options["bank_cells"] == "all" else scan.cells
-            rows.append(features[wanted].float().cpu())
-        return torch.cat(rows) if rows else torch.zeros(0, 0)
-
-    def _make_detector(self, module: PatchModule, bank: MemoryBank, data, calibration: Calibration) -> Detector:
-        names = [f.name for f in fields(ScoringOptions)]
-        return Detector(
-            module,
-            bank.to(module.device),
-            preparation=data.preparation,
-            options=ScoringOptions(**{name: self.options[name] for name in names}),
-            calibration=calibration,
-        )
-
-    @staticmethod
-    def _batches(loader, module: PatchModule, description: str):
-        for scan in track(loader, description, total=len(loader)):
-            if module.trainer.received_sigterm:  # no loop of Lightning runs that would look
-                raise SIGTERMException
-            yield scan.to(module.device)
-
     # when scans are scored ------------------------------------------------------------------------------------------
 
     def on_test_start(self, trainer: Trainer, module: PatchModule) -> None:
         self._ready(trainer, module)
         self.results = None
-        self._scans: list[TestedScan] = []
-        names = ("fused", "distance", "classification", "foreground")
-        self._metrics = self._class_metrics(trainer, module, names) if self.detector is not None else {}
+        self._tally = TestTally(trainer.datamodule, SCORES, module.device)
         self._judge = self._batch_judge(trainer, module, trainer.datamodule.test_records)
 
     def on_predict_start(self, trainer: Trainer, module: PatchModule) -> None:
@@ -250,10 +173,10 @@ class MemoryBankCallback(Callback):
             calibration = Calibration.from_dict(self._stored["calibration"])
             if self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
                 calibration = calibration.with_weights(self.options["weights"])
-            self.detector = self._make_detector(module, bank, trainer.datamodule, calibration)
+            self.detector = make_detector(module, bank, trainer.datamodule, self.options, calibration)
         elif self.detector is None:
             rank_zero_info("The checkpoint holds no memory bank: building it from the training scans")
-            self.build(trainer, module)
+            self.detector = build_detector(module, trainer.datamodule, self.options)
 
     def _batch_judge(self, trainer: Trainer, module: PatchModule, records: list[ScanRecord]) -> BatchJudge | None:
         if self.reference == "training":
@@ -269,12 +192,6 @@ class MemoryBankCallback(Callback):
             state_rows=self.options["state_rows"],
         )
 
-    @staticmethod
-    def _class_metrics(trainer: Trainer, module: PatchModule, names: tuple[str, ...]) -> dict[str, ScanMetrics]:
-        records, classes = trainer.datamodule.test_records, trainer.datamodule.test_classes
-        kinds = {name: sorted({r.defect for r in records if r.class_name == name} - {"good"}) for name in classes}
-        return {name: ScanMetrics(defects=kinds[name], names=names).to(module.device) for name in classes}
-
     def on_test_batch_end(
         self,
         trainer: Trainer,
@@ -287,42 +204,24 @@ class MemoryBankCallback(Callback):
         scores = None if self.detector is None else self.detector.score(scan, features=outputs)
         if self._judge is not None:
             self._judge.add(scan, outputs, scores)
-        for i, record in enumerate(scan.record if scores is not None else ()):
-            one = slice(i, i + 1)
-            self._metrics[record.class_name].update(
-                {name: values[one] for name, values in scores.maps.items()},
-                {name: values[one] for name, values in scores.scores.items()},
-                mask=scan.mask[one, 0],
-                object=scan.object[one],
-                label=scan.label[one],
-                defects=[record.defect],
-            )
-            self._scans.append(TestedScan.of(scores, i, record))
+        if scores is not None:
+            self._tally.add(scan, scores)
 
     def on_test_epoch_end(self, trainer: Trainer, module: PatchModule) -> None:
-        transductive = None if self._judge is None else self._transductive_results(trainer, module)
-        self.results = TestResults.of(self._metrics, gather_objects(self._scans), transductive)
+        judged = None if self._judge is None else self._judged(trainer, module)
+        self.results = TestResults({}, transductive=judged) if self.detector is None else self._tally.results(judged)
         module.log_dict({f"test/{name}": value for name, value in self.results.flat().items()}, rank_zero_only=True)
         if trainer.is_global_zero:
             print_table(self.results)
-        self._metrics, self._scans, self._judge = {}, [], None
+        self._tally = self._judge = None
 
-    def _transductive_results(self, trainer: Trainer, module: PatchModule) -> TestResults:
+    def _judged(self, trainer: Trainer, module: PatchModule) -> TestResults:
         """The batches' own judgement, under its own names."""
         names = ("both",) * (self.reference == "both") + ("batch", "foreground")
-        metrics, scans = self._class_metrics(trainer, module, names), []
+        tally = TestTally(trainer.datamodule, names, module.device)
         for scan in self._judge.judged():
-            metrics[scan.record.class_name].update(
-                {name: values[None].to(module.device) for name, values in scan.maps.items()},
-                {name: torch.tensor([value], device=module.device) for name, value in scan.scores.items()},
-                mask=scan.mask[None].to(module.device),
-                object=scan.object[None].to(module.device),
-                label=torch.tensor([scan.record.label], device=module.device),
-                defects=[scan.record.defect],
-            )
-            maps = {name: values.half() for name, values in scan.maps.items() if name != "foreground"}
-            scans.append(TestedScan(scan.record, scan.scores, maps))
-        return TestResults.of(metrics, gather_objects(scans))
+            tally.add_judged(scan)
+        return tally.results()
 
     def on_predict_batch_end(
         self,

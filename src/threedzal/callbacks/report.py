@@ -11,7 +11,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from threedzal.callbacks.memory_bank import MemoryBankCallback, TestedScan
+from threedzal.callbacks.memory_bank import MemoryBankCallback
+from threedzal.callbacks.results import TestedScan
 from threedzal.data.readers import read_mask, read_rgb, read_xyz
 from threedzal.data.scan import restore_map
 from threedzal.report import ReportData, ScanOutcome, ScanPanel, panel_png, worst_first, write_report
