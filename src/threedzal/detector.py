@@ -1,4 +1,4 @@
-"""What is taken to the site: a method, its memory bank and its calibration, as one callable."""
+"""What is taken to the site: a method, its memory bank if it has one, and its calibration, as one callable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from threedzal.checkpoint import BANK, build_method, read_checkpoint
 from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan, restore_map
 from threedzal.errors import UserError
 from threedzal.memory import MemoryBank
-from threedzal.module import PatchModule
+from threedzal.module import Method
 from threedzal.scoring import (
     Scores,
     ScoreScales,
@@ -69,7 +69,8 @@ class Calibration:
 @dataclass(frozen=True)
 class ScanScores:
     """Maps (B,H,W) and object scores (B,), float32, by name: `fused`, `distance`, `classification` (absent for a method
-    without C_w) and `foreground`, the floor: a constant on the object. All but `fused` are raw."""
+    without C_w) and `foreground`, the floor: a constant on the object. All but `fused` are raw. A `MapModule` has
+    `fused` and `foreground` alone."""
 
     maps: dict[str, Tensor]
     scores: dict[str, Tensor]
@@ -93,8 +94,8 @@ class Detector:
     """Scores scans by eqs. (4) to (12).
 
     Args:
-        method: Describes patches and judges them.
-        bank: Features of normal patches.
+        method: Describes patches and judges them, or maps scans.
+        bank: Features of normal patches; None for a `MapModule`.
         preparation: How the scans of the bank were prepared.
         options: Knobs of section 3.4.
         calibration: Scales, weights and threshold.
@@ -102,8 +103,8 @@ class Detector:
 
     def __init__(
         self,
-        method: PatchModule,
-        bank: MemoryBank,
+        method: Method,
+        bank: MemoryBank | None,
         *,
         preparation: ScanPreparation,
         options: ScoringOptions | None = None,
@@ -113,9 +114,25 @@ class Detector:
         self.options, self.calibration = options or ScoringOptions(), calibration or Calibration()
 
     @torch.no_grad()
-    def score(self, scan: Scan, features: Tensor | None = None) -> ScanScores:
-        """Score a batch of prepared scans; `features` (B,P,D) saves computing them again."""
-        features = self.method.features(scan) if features is None else features
+    def score(self, scan: Scan, outputs: Tensor | tuple[Tensor, Tensor] | None = None) -> ScanScores:
+        """Score a batch of prepared scans; the method's `outputs` for them save computing them again."""
+        outputs = self.method.outputs(scan) if outputs is None else outputs
+        raw, shown = self._mapped(outputs) if self.bank is None else self._compared(scan, outputs)
+        fused_map, fused = self.fuse(raw, scan.object)
+        maps, scores = {"fused": fused_map}, {"fused": fused}
+        for name in shown:
+            maps[name], scores[name] = getattr(raw, f"{name}_map"), getattr(raw, name)
+        maps["foreground"] = foreground_map(scan.cells, size=scan.mask.shape[-2:], sigma=self.options.blur)
+        scores["foreground"] = torch.zeros_like(fused)
+        return ScanScores(maps, scores, raw)
+
+    def _mapped(self, outputs: tuple[Tensor, Tensor]) -> tuple[Scores, tuple[str, ...]]:
+        """A method's own map stands where a classifier's does, with no distance beside it: it is the fused one."""
+        own_map, own = outputs
+        return Scores(torch.zeros_like(own_map), torch.zeros_like(own), own_map, own), ()
+
+    def _compared(self, scan: Scan, features: Tensor) -> tuple[Scores, tuple[str, ...]]:
+        """Eqs. (4) to (10), and the names of the scores that the method has."""
         options, size = self.options, scan.mask.shape[-2:]
         distance_map, distance = distance_scores(
             features,
@@ -129,14 +146,7 @@ class Detector:
         judged = torch.zeros_like(scan.cells, dtype=torch.float32) if probability is None else probability
         classified = self.method.scan_score(judged, scan)
         raw = Scores(distance_map, distance, realign(judged, size=size, sigma=options.blur), classified)
-        fused_map, fused = self.fuse(raw, scan.object)
-        maps = {"fused": fused_map, "distance": distance_map}
-        scores = {"fused": fused, "distance": distance}
-        if probability is not None:
-            maps["classification"], scores["classification"] = raw.classification_map, raw.classification
-        maps["foreground"] = foreground_map(scan.cells, size=size, sigma=options.blur)
-        scores["foreground"] = torch.zeros_like(distance)
-        return ScanScores(maps, scores, raw)
+        return raw, ("distance",) if probability is None else ("distance", "classification")
 
     def fuse(self, raw: Scores, object: Tensor, calibration: Calibration | None = None) -> tuple[Tensor, Tensor]:
         """Eqs. (11) and (12) on raw scores with the object's pixels (B,H,W) bool: map (B,H,W) and score (B,)."""
@@ -164,10 +174,10 @@ class Detector:
         scan = prepare_scan(xyz, rgb, None, preparation=self.preparation, record=record)
         return self.judge(collate_scans([scan]).to(self.method.device))[0]
 
-    def judge(self, scan: Scan, features: Tensor | None = None) -> list[Prediction]:
-        """Predictions of a batch of prepared scans; `features` (B,P,D) saves computing them again."""
+    def judge(self, scan: Scan, outputs: Tensor | tuple[Tensor, Tensor] | None = None) -> list[Prediction]:
+        """Predictions of a batch of prepared scans; the method's `outputs` for them save computing them again."""
         require_pictures(self.method, scan.record)
-        scores, predictions = self.score(scan, features), []
+        scores, predictions = self.score(scan, outputs), []
         for i, score in enumerate(scores.scores["fused"].tolist()):
             size = tuple(scan.size[i].tolist())
             restored = restore_map(scores.maps["fused"][i], size=size, pad_to_square=self.preparation.pad_to_square)
@@ -180,19 +190,23 @@ class Detector:
         """Read a fitted file; see `threedzal.load`."""
         checkpoint = read_checkpoint(path)
         state = checkpoint.get("callbacks", {}).get(BANK, {})
-        if not state.get("bank"):
-            raise UserError(f"{path}: holds no memory bank; take fitted.ckpt, which `fit` writes when it ends")
+        method = build_method(checkpoint)
+        method.require_judge()
+        if "calibration" not in state:
+            raise UserError(
+                f"{path}: holds no memory bank and no threshold; take fitted.ckpt, which `fit` writes when it ends"
+            )
         data = checkpoint["datamodule_hyper_parameters"]
         return cls(
-            build_method(checkpoint).to(device),
-            MemoryBank.from_state_dict(state["bank"]).to(device),
+            method.to(device),
+            MemoryBank.from_state_dict(state["bank"]).to(device) if "bank" in state else None,
             preparation=ScanPreparation(**{f.name: data[f.name] for f in fields(ScanPreparation) if f.name in data}),
             options=ScoringOptions(**{f.name: state["options"][f.name] for f in fields(ScoringOptions)}),
             calibration=Calibration.from_dict(state["calibration"]),
         )
 
 
-def require_pictures(method: PatchModule, records: Sequence[ScanRecord]) -> None:
+def require_pictures(method: Method, records: Sequence[ScanRecord]) -> None:
     """Refuse scans without a picture where the method looks at pictures."""
     for record in (r for r in records if method.uses_rgb and r.rgb is None):
         raise UserError(

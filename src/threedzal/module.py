@@ -1,4 +1,4 @@
-"""What every method here is: a LightningModule that describes each grid patch of a scan."""
+"""What every method here is: a LightningModule that describes the patches of a scan, or maps a scan at once."""
 
 from __future__ import annotations
 
@@ -7,16 +7,56 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from threedzal.data.scan import Scan
+from threedzal.errors import UserError
 
 
-class PatchModule(LightningModule):
-    """Base of `ThreeDZAL` and of the baselines: the memory bank, the scores and the metrics ask for no more than this.
+class Method(LightningModule):
+    """Base of all methods: a `PatchModule` is judged by a memory bank, a `MapModule` judges by itself.
 
     Files, banks, thresholds and metrics are not its business: `MemoryBankCallback` and `Detector` hold them.
     """
 
+    judges_scans = True  # False: a stage of a method, pre-trained alone; there is no map to test or to predict
     uses_rgb = True  # a scan without a picture is refused
     uses_fpfh = True  # scans must come with their FPFH
+    uses_pseudo_anomalies = True  # it learns from them: without classes to make them out of it cannot be fitted
+
+    def outputs(self, scan: Scan) -> Tensor | tuple[Tensor, Tensor]:
+        """What a `Detector` makes its scores of: features, or a map and a score."""
+        raise TypeError(f"{type(self).__name__} must be a PatchModule or a MapModule")
+
+    def load_pretrained(self) -> None:
+        """Fetch pre-trained weights. Called before work that does not start from a fitted file, which holds them."""
+
+    def setup(self, stage: str) -> None:
+        if stage in ("test", "predict"):
+            self.require_judge()
+        if stage == "fit" and not any(p.requires_grad for p in self.parameters()):
+            rank_zero_info("There is nothing to train: the memory bank is all that is fitted")
+            self.trainer.limit_train_batches = 0  # Lightning skips the loop and goes on to the end of `fit`
+        if self.trainer.ckpt_path is None:
+            self.load_pretrained()
+
+    def require_judge(self) -> None:
+        """Refuse to look for defects with what is only a stage of a method."""
+        if not self.judges_scans:
+            name = type(self).__name__
+            raise UserError(
+                f"{name} is one stage of a method and marks no defects: fit a detector on it, and take that"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["method"] = type(self).__name__  # a fitted file says what to build; see `threedzal.checkpoint`
+
+    def test_step(self, scan: Scan, batch_index: int) -> Tensor | tuple[Tensor, Tensor]:
+        return self.outputs(scan)
+
+    def predict_step(self, scan: Scan, batch_index: int) -> Tensor | tuple[Tensor, Tensor]:
+        return self.outputs(scan)
+
+
+class PatchModule(Method):
+    """Base of `ThreeDZAL` and of all that compare patches: the bank, the scores and the metrics ask for no more."""
 
     @property
     def uses_pseudo_anomalies(self) -> bool:
@@ -26,6 +66,9 @@ class PatchModule(LightningModule):
     def features(self, scan: Scan) -> Tensor:
         """(B,P,D) float32: f(x) of every grid patch of a batch of scans, the rows of the memory bank."""
         raise TypeError(f"{type(self).__name__} does not describe patches: it must define features()")
+
+    def outputs(self, scan: Scan) -> Tensor:
+        return self.features(scan)
 
     @property
     def branch_widths(self) -> dict[str, int]:
@@ -40,21 +83,16 @@ class PatchModule(LightningModule):
         """(B,): the classifier's score of a scan from those of its patches (B,P); eq. (10)'s maximum."""
         return probability.amax(dim=1)
 
-    def load_pretrained(self) -> None:
-        """Fetch pre-trained weights. Called before work that does not start from a fitted file, which holds them."""
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit" and not any(p.requires_grad for p in self.parameters()):
-            rank_zero_info("There is nothing to train: the memory bank is all that is fitted")
-            self.trainer.limit_train_batches = 0  # Lightning skips the loop and goes on to the end of `fit`
-        if self.trainer.ckpt_path is None:
-            self.load_pretrained()
+class MapModule(Method):
+    """Base of the methods without a memory bank: they map a scan to its anomaly map, and learn to from good scans."""
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["method"] = type(self).__name__  # a fitted file says what to build; see `threedzal.checkpoint`
+    uses_fpfh = False
+    uses_pseudo_anomalies = False
 
-    def test_step(self, scan: Scan, batch_index: int) -> Tensor:
-        return self.features(scan)
+    def anomaly(self, scan: Scan) -> tuple[Tensor, Tensor]:
+        """Map (B,H,W) and score (B,), float32, of a batch of scans, higher for a defect: the fused ones as they are."""
+        raise TypeError(f"{type(self).__name__} does not map scans: it must define anomaly()")
 
-    def predict_step(self, scan: Scan, batch_index: int) -> Tensor:
-        return self.features(scan)
+    def outputs(self, scan: Scan) -> tuple[Tensor, Tensor]:
+        return self.anomaly(scan)

@@ -18,7 +18,7 @@ from threedzal.checkpoint import read_options
 from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.errors import Interrupted, UserError
 from threedzal.model import ThreeDZAL
-from threedzal.module import PatchModule
+from threedzal.module import Method
 from threedzal.option_errors import OptionParser
 
 
@@ -28,7 +28,7 @@ class CLI(LightningCLI):
     def __init__(self, args: list[str], *, epilog: str = "") -> None:
         self.args = args
         super().__init__(
-            PatchModule,
+            Method,
             ZeroShotDataModule,
             subclass_mode_model=True,
             args=args,

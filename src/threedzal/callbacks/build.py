@@ -17,20 +17,21 @@ from threedzal.data.scan import Scan
 from threedzal.detector import Calibration, Detector, ScoringOptions
 from threedzal.distributed import gather_rows
 from threedzal.memory import MemoryBank, greedy_coreset
-from threedzal.module import PatchModule
+from threedzal.module import Method, PatchModule
 from threedzal.progress import progress_bar, track
 
 
 @torch.no_grad()
-def build_detector(module: PatchModule, data: ZeroShotDataModule, options: dict[str, Any]) -> Detector:
-    """Memory bank and calibration from the scans that may be seen; every process of a run takes part.
+def build_detector(module: Method, data: ZeroShotDataModule, options: dict[str, Any]) -> Detector:
+    """Memory bank (of a `PatchModule`) and calibration from the scans that may be seen; every process takes part.
 
     Args:
         options: Those of `MemoryBankCallback`, by name.
     """
     training = module.training
     module.eval()
-    detector = make_detector(module, build_bank(module, data, options), data, options)
+    bank = build_bank(module, data, options) if isinstance(module, PatchModule) else None
+    detector = make_detector(module, bank, data, options)
     detector.calibration = calibrate(
         detector,
         normal=scan_batches(data.calibration_dataloader(), module, "Score scales"),
@@ -53,8 +54,8 @@ def build_bank(module: PatchModule, data: ZeroShotDataModule, options: dict[str,
 
 
 def make_detector(
-    module: PatchModule,
-    bank: MemoryBank,
+    module: Method,
+    bank: MemoryBank | None,
     data: ZeroShotDataModule,
     options: dict[str, Any],
     calibration: Calibration | None = None,
@@ -63,14 +64,14 @@ def make_detector(
     names = [f.name for f in fields(ScoringOptions)]
     return Detector(
         module,
-        bank.to(module.device),
+        None if bank is None else bank.to(module.device),
         preparation=data.preparation,
         options=ScoringOptions(**{name: options[name] for name in names}),
         calibration=calibration,
     )
 
 
-def scan_batches(loader, module: PatchModule, description: str) -> Iterator[Scan]:
+def scan_batches(loader, module: Method, description: str) -> Iterator[Scan]:
     """Batches of scans on the module's device; ends early where a signal asks for it."""
     for scan in track(loader, description, total=len(loader)):
         if module.trainer.received_sigterm:  # no loop of Lightning runs that would look

@@ -52,7 +52,8 @@ def calibrate(
     """Measure a detector on batches of normal and of pseudo-anomalous scans; every process of a run takes part.
 
     Args:
-        detector: With a bank; its own calibration is not looked at.
+        detector: Its own calibration is not looked at. Without a bank it has one map, and the threshold is all there is
+            to measure.
         normal: The training classes' `validation/good`.
         pseudo: Scans with pseudo anomalies and the same scans without. May be empty: then the threshold is the largest
             score of a normal scan, and `auto` weights are 1 and 1.
@@ -61,6 +62,8 @@ def calibrate(
             scans among `pseudo` (over `normal` where there are none).
     """
     goods, pseudos = score_scans(detector, normal), score_scans(detector, pseudo)
+    if detector.bank is None:
+        weights, score_scale = [1.0, 1.0], "none"
     calibration = Calibration()
     if score_scale == "validation" and goods is not None:
         calibration = replace(calibration, scales=ScoreScales.measured(goods.scores))

@@ -19,7 +19,7 @@ from threedzal.data.scan import Scan, ScanRecord
 from threedzal.detector import Calibration, Detector
 from threedzal.errors import UserError
 from threedzal.memory import MemoryBank
-from threedzal.module import PatchModule
+from threedzal.module import Method, PatchModule
 
 FITTED = "fitted.ckpt"
 SCORES = ("fused", "distance", "classification", "foreground")
@@ -30,7 +30,8 @@ class MemoryBankCallback(Callback):
 
     At the end of `fit`: features of all patches of the good training scans, greedy k-center coreset, FAISS index, score
     scales, weights and threshold; all kept in `fitted.ckpt` in the run's folder. `test` and `predict` take them from
-    the checkpoint; `test` on a checkpoint without a bank builds it from the training scans.
+    the checkpoint; `test` on a checkpoint without a bank builds it from the training scans. A `MapModule` has no
+    bank: its threshold is measured, the rest is the same.
 
     Args:
         coreset: Share of the patches that the bank keeps.
@@ -109,6 +110,7 @@ class MemoryBankCallback(Callback):
         self.detector: Detector | None = None
         self.results: TestResults | None = None
         self._stored: dict[str, Any] = {}
+        self._saved = False
 
     # in the checkpoint ----------------------------------------------------------------------------------------------
 
@@ -116,7 +118,8 @@ class MemoryBankCallback(Callback):
         """Options, and once there is a bank, its rows and the calibration: tensors and plain numbers."""
         state: dict[str, Any] = {"options": self.options}
         if self.detector is not None:
-            state["bank"] = self.detector.bank.state_dict()
+            if self.detector.bank is not None:
+                state["bank"] = self.detector.bank.state_dict()
             state["calibration"] = self.detector.calibration.to_dict()
         return state
 
@@ -125,20 +128,22 @@ class MemoryBankCallback(Callback):
 
     # when training ends ---------------------------------------------------------------------------------------------
 
-    def on_fit_start(self, trainer: Trainer, module: PatchModule) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Method) -> None:
         # what a resumed checkpoint held belongs to another state of the networks
-        self.detector, self._stored = None, {}
+        self.detector, self._stored, self._saved = None, {}, False
 
-    def on_train_end(self, trainer: Trainer, module: PatchModule) -> None:
+    def on_train_end(self, trainer: Trainer, module: Method) -> None:
         """Here the networks are still on their device, and signals are heard."""
         self._fitted(trainer, module)
 
-    def on_fit_end(self, trainer: Trainer, module: PatchModule) -> None:
-        if self.detector is None:  # nothing was trained: no network to train, or all epochs done before
+    def on_fit_end(self, trainer: Trainer, module: Method) -> None:
+        if not self._saved:  # nothing was trained: no network to train, or all epochs done before
             self._fitted(trainer, module)
 
-    def _fitted(self, trainer: Trainer, module: PatchModule) -> None:
-        self.detector = build_detector(module, trainer.datamodule, self.options)
+    def _fitted(self, trainer: Trainer, module: Method) -> None:
+        if module.judges_scans:
+            self.detector = build_detector(module, trainer.datamodule, self.options)
+        self._saved = True
         folder = trainer.log_dir
         if folder is not None and not trainer.fast_dev_run:
             path = Path(folder) / FITTED
@@ -147,40 +152,45 @@ class MemoryBankCallback(Callback):
 
     # when scans are scored ------------------------------------------------------------------------------------------
 
-    def on_test_start(self, trainer: Trainer, module: PatchModule) -> None:
+    def on_test_start(self, trainer: Trainer, module: Method) -> None:
         self._ready(trainer, module)
         self.results = None
         self._tally = TestTally(trainer.datamodule, SCORES, module.device)
         self._judge = self._batch_judge(trainer, module, trainer.datamodule.test_records)
 
-    def on_predict_start(self, trainer: Trainer, module: PatchModule) -> None:
-        if self.reference != "batch" and not self._stored.get("bank") and self.detector is None:
+    def on_predict_start(self, trainer: Trainer, module: Method) -> None:
+        if self.reference != "batch" and "calibration" not in self._stored and self.detector is None:
             raise UserError(
-                "predict needs a fitted file with a memory bank: give --ckpt_path .../fitted.ckpt, or let the scans "
+                "predict needs a fitted file: give --ckpt_path .../fitted.ckpt, or let the scans "
                 "judge each other: --memory_bank.reference batch"
             )
         self._ready(trainer, module)
         self._judge = self._batch_judge(trainer, module, trainer.datamodule.predict_records)
 
-    def _ready(self, trainer: Trainer, module: PatchModule) -> None:
+    def _ready(self, trainer: Trainer, module: Method) -> None:
         """The detector of this run, that of the checkpoint under this run's options, or a new one; none for a batch."""
         if self.reference == "batch":
             self.detector = None
-        elif self._stored.get("bank"):
-            bank = MemoryBank.from_state_dict(self._stored["bank"])
-            if bank.index != self.options["index"]:
+        elif "calibration" in self._stored:
+            bank = MemoryBank.from_state_dict(self._stored["bank"]) if "bank" in self._stored else None
+            if bank is not None and bank.index != self.options["index"]:
                 bank = MemoryBank.build(bank.features, self.options["index"])
             calibration = Calibration.from_dict(self._stored["calibration"])
-            if self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
+            if bank is not None and self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
                 calibration = calibration.with_weights(self.options["weights"])
             self.detector = make_detector(module, bank, trainer.datamodule, self.options, calibration)
         elif self.detector is None:
-            rank_zero_info("The checkpoint holds no memory bank: building it from the training scans")
+            rank_zero_info("The checkpoint is not of a finished fit: finishing it with the scans of training")
             self.detector = build_detector(module, trainer.datamodule, self.options)
 
-    def _batch_judge(self, trainer: Trainer, module: PatchModule, records: list[ScanRecord]) -> BatchJudge | None:
+    def _batch_judge(self, trainer: Trainer, module: Method, records: list[ScanRecord]) -> BatchJudge | None:
         if self.reference == "training":
             return None
+        if not isinstance(module, PatchModule):
+            raise UserError(
+                f"memory_bank.reference is {self.reference}, but {type(module).__name__} describes no patches by "
+                "which the scans of a batch could be compared: leave it at training"
+            )
         return BatchJudge(
             module,
             trainer.datamodule.preparation,
@@ -195,19 +205,19 @@ class MemoryBankCallback(Callback):
     def on_test_batch_end(
         self,
         trainer: Trainer,
-        module: PatchModule,
+        module: Method,
         outputs: Tensor,
         scan: Scan,
         batch_index: int,
         dataloader_idx: int = 0,
     ) -> None:
-        scores = None if self.detector is None else self.detector.score(scan, features=outputs)
+        scores = None if self.detector is None else self.detector.score(scan, outputs)
         if self._judge is not None:
             self._judge.add(scan, outputs, scores)
         if scores is not None:
             self._tally.add(scan, scores)
 
-    def on_test_epoch_end(self, trainer: Trainer, module: PatchModule) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, module: Method) -> None:
         judged = None if self._judge is None else self._judged(trainer, module)
         self.results = TestResults({}, transductive=judged) if self.detector is None else self._tally.results(judged)
         module.log_dict({f"test/{name}": value for name, value in self.results.flat().items()}, rank_zero_only=True)
@@ -215,7 +225,7 @@ class MemoryBankCallback(Callback):
             print_table(self.results)
         self._tally = self._judge = None
 
-    def _judged(self, trainer: Trainer, module: PatchModule) -> TestResults:
+    def _judged(self, trainer: Trainer, module: Method) -> TestResults:
         """The batches' own judgement, under its own names."""
         names = ("both",) * (self.reference == "both") + ("batch", "foreground")
         tally = TestTally(trainer.datamodule, names, module.device)
@@ -226,14 +236,14 @@ class MemoryBankCallback(Callback):
     def on_predict_batch_end(
         self,
         trainer: Trainer,
-        module: PatchModule,
+        module: Method,
         outputs: Tensor,
         scan: Scan,
         batch_index: int,
         dataloader_idx: int = 0,
     ) -> None:
         if self._judge is not None:
-            self._judge.add(scan, outputs, self.detector and self.detector.score(scan, features=outputs))
+            self._judge.add(scan, outputs, self.detector and self.detector.score(scan, outputs))
 
     def judged_batch(self) -> Iterator[BatchScan]:
         """After a predict epoch: this process's scans as their batch judged them (nothing where reference is training).

@@ -13,7 +13,7 @@ from threedzal.data.scan import Scan, restore_map
 from threedzal.data.writers import write_prediction, write_scores_csv
 from threedzal.detector import Prediction
 from threedzal.distributed import gather_objects
-from threedzal.module import PatchModule
+from threedzal.module import Method
 
 BATCH_LIMIT = 8.0  # a batch's map value of the last colour: spreads above the noise floor, both branches together
 
@@ -29,19 +29,19 @@ class PredictionCallback(Callback):
         self.output = output
         self._rows: list[dict[str, Any]] = []
 
-    def on_predict_start(self, trainer: Trainer, module: PatchModule) -> None:
+    def on_predict_start(self, trainer: Trainer, module: Method) -> None:
         self._folder = Path(self.output or Path(trainer.log_dir or ".") / "predictions")
         self._bank = next(c for c in trainer.callbacks if isinstance(c, MemoryBankCallback))
         self._rows = []
 
     def on_predict_batch_end(
-        self, trainer: Trainer, module: PatchModule, outputs, scan: Scan, batch_index: int, dataloader_idx: int = 0
+        self, trainer: Trainer, module: Method, outputs, scan: Scan, batch_index: int, dataloader_idx: int = 0
     ) -> None:
         if self._bank.reference != "training":
             return  # judged when the batch is whole
         detector = self._bank.detector
         limit = detector.calibration.map_threshold
-        for record, prediction in zip(scan.record, detector.judge(scan, features=outputs), strict=True):
+        for record, prediction in zip(scan.record, detector.judge(scan, outputs), strict=True):
             rgb = read_rgb(record.rgb) if record.rgb else None
             written = write_prediction(
                 self._folder, prediction, record, rgb, threshold=limit, limits=(0.0, 2 * limit) if limit else None
@@ -57,7 +57,7 @@ class PredictionCallback(Callback):
                 }
             )
 
-    def on_predict_epoch_end(self, trainer: Trainer, module: PatchModule) -> None:
+    def on_predict_epoch_end(self, trainer: Trainer, module: Method) -> None:
         if self._bank.reference != "training":
             self._write_batch(trainer)
             return

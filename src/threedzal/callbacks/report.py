@@ -149,10 +149,13 @@ def _facts(trainer: Trainer, module: LightningModule, bank: MemoryBankCallback) 
         about = {
             "Trained on": ", ".join(data.train_classes),
             "Tested on (never seen)": tested,
-            "Memory bank": f"{len(bank.detector.bank)} rows of {bank.detector.bank.features.shape[1]} numbers",
-            "Weights w_d : w_c of the map": "{:.2g} : {:.2g}".format(*calibration.weights.map),
-            "Weights w_d : w_c of the score": "{:.2g} : {:.2g}".format(*calibration.weights.score),
         }
+        if (rows := bank.detector.bank) is not None:
+            about |= {
+                "Memory bank": f"{len(rows)} rows of {rows.features.shape[1]} numbers",
+                "Weights w_d : w_c of the map": "{:.2g} : {:.2g}".format(*calibration.weights.map),
+                "Weights w_d : w_c of the score": "{:.2g} : {:.2g}".format(*calibration.weights.score),
+            }
     return about | {
         "Parameters": ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in sizes.items() if count),
         "torch": torch.__version__,

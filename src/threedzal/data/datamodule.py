@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from threedzal.data.attention import RandomAttention
 from threedzal.data.check import check_records
 from threedzal.data.datasets import (
+    GoodScanDataset,
     PatchDataset,
     PatchOptions,
     PseudoScanDataset,
@@ -67,7 +68,8 @@ class ZeroShotDataModule(LightningDataModule):
         negatives_per_positive: Pseudo anomalies for each of them.
         visits: How often an epoch visits each scan.
         pseudo_anomalies: Which kinds (Table 4).
-        training: Train on `patches`, as in the paper, or on whole `scans` with pseudo anomalies in them.
+        training: Train on `patches`, as in the paper, on whole `scans` with pseudo anomalies in them, or on whole
+            `good_scans` as they are.
         scan_anomalies: What is done to a whole scan: `relief` moves points and tints them; `shaded` changes points and
             picture together (bumps, foreign bodies, pasted pieces, stains; dents, holes, cuts, scrapes).
         regions_per_scan: Most pseudo anomalies in a training scan (`training: scans`).
@@ -118,7 +120,7 @@ class ZeroShotDataModule(LightningDataModule):
         negatives_per_positive: int = 16,
         visits: int = 1,
         pseudo_anomalies: tuple[Literal["adding", "removing"], ...] = ("adding", "removing"),
-        training: Literal["patches", "scans"] = "patches",
+        training: Literal["patches", "scans", "good_scans"] = "patches",
         scan_anomalies: Literal["relief", "shaded"] = "relief",
         regions_per_scan: int = 3,
         removal: Literal["hole", "random"] = "hole",
@@ -208,8 +210,7 @@ class ZeroShotDataModule(LightningDataModule):
             return
         rest = [c for c in list_classes(self.hparams.root) if c not in {*self.train_classes, *self.test_classes}]
         self.auxiliary_classes = self.auxiliary_classes or rest
-        method = self.trainer and self.trainer.lightning_module
-        if not self.auxiliary_classes and getattr(method, "uses_pseudo_anomalies", True):
+        if not self.auxiliary_classes and self._method_has("uses_pseudo_anomalies"):
             raise UserError(
                 f"{self.hparams.root}: no class is left to make pseudo anomalies with, besides those to train on "
                 f"({_names(self.train_classes)}) and to test on ({_names(self.test_classes)}): "
@@ -247,9 +248,12 @@ class ZeroShotDataModule(LightningDataModule):
         """One error for all that cannot be read, before anything starts (the first process looks)."""
         if self.trainer is not None and not self.trainer.is_global_zero:
             return
-        method = self.trainer and self.trainer.lightning_module
-        options["need_rgb"] = getattr(method, "uses_rgb", True)
+        options["need_rgb"] = self._method_has("uses_rgb")
         check_records(list(dict.fromkeys(records)), expected=expected, cache=self.hparams.cache_dir, **options)
+
+    def _method_has(self, need: str) -> bool:
+        """Whether the method of this run has a need (`Method.uses_rgb` and so on); without a run it may have any."""
+        return getattr(self.trainer and self.trainer.lightning_module, need, True)
 
     # the random CNN and its points of interest ----------------------------------------------------------------------
 
@@ -280,12 +284,15 @@ class ZeroShotDataModule(LightningDataModule):
     # loaders --------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of `PatchBatch`: the patches of `batch_size` scans; or those scans, with pseudo anomalies."""
+        """Batches of `PatchBatch`: the patches of `batch_size` scans; or scans, with pseudo anomalies or without."""
         records = [*self.train_records, *(self.auxiliary_records if self.hparams.auxiliary_normals else [])]
         if self.hparams.training == "patches":
             return self._patch_loader(records, shuffle=True, seed=self.hparams.seed)
         seed, visits = self.hparams.seed, self.hparams.visits
-        dataset = TrainingScanDataset(self._scans(records), self.pool, self.scan_anomalies, seed, visits)
+        if self.hparams.training == "good_scans":
+            dataset = GoodScanDataset(self._scans(records), visits)
+        else:
+            dataset = TrainingScanDataset(self._scans(records), self.pool, self.scan_anomalies, seed, visits)
         return self._loader(
             dataset, EpochSampler(len(dataset), shuffle=True, seed=seed, **self._ranks()), collate_scans
         )
@@ -293,10 +300,12 @@ class ZeroShotDataModule(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader]:
         """Fresh patches of the training classes' `validation/good`, and whole pseudo-anomalous scans.
 
-        The latter alone where training sees no patches.
+        The latter alone where training sees no patches; good scans and the latter where it sees good scans.
         """
         if self.hparams.training == "scans":
             return [self.pseudo_scan_dataloader()]
+        if self.hparams.training == "good_scans":
+            return [self._scan_loader(self.validation_records), self.pseudo_scan_dataloader()]
         return [
             self._patch_loader(self.validation_records, shuffle=False, seed=self.hparams.seed + 1),
             self.pseudo_scan_dataloader(),
@@ -354,7 +363,7 @@ class ZeroShotDataModule(LightningDataModule):
             collate_fn=collate,
             num_workers=self.hparams.num_workers,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=isinstance(dataset, (PatchDataset, TrainingScanDataset))
+            persistent_workers=isinstance(dataset, (PatchDataset, TrainingScanDataset, GoodScanDataset))
             and self.hparams.num_workers > 0,
         )
 

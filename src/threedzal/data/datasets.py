@@ -133,6 +133,20 @@ class ScanAnomalies:
 
 
 @dataclass
+class GoodScanDataset(Dataset):
+    """Good scans as they are, each `visits` times an epoch."""
+
+    scans: ScanDataset
+    visits: int = 1
+
+    def __len__(self) -> int:
+        return len(self.scans) * self.visits
+
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> Scan:
+        return self.scans[epoch_and_index[1] % len(self.scans)]
+
+
+@dataclass
 class TrainingScanDataset(Dataset):
     """Whole scans with pseudo anomalies, drawn anew at each visit from (seed, epoch, index); the kinds take turns."""
 
