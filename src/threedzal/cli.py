@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from importlib import import_module
 from types import ModuleType
 
 from threedzal.errors import Interrupted, UserError
 
-OWN_COMMANDS = {"data": "make, check and look at data sets (`threedzal data --help`)"}
+OWN_COMMANDS = {  # name: module with a function `run(args)`, and what it is for
+    "data": ("threedzal.data.commands", "make, check and look at data sets (`threedzal data --help`)"),
+    "protocol": ("threedzal.protocol.commands", "run many experiments as one, and print their tables"),
+}
 SHORT = {"--reference": "--memory_bank.reference", "--state": "--memory_bank.state"}  # of test and predict
 
 
@@ -19,10 +23,8 @@ def main(args: list[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script's background job is deaf to it else
     try:
-        if args[:1] == ["data"]:
-            from threedzal.data.commands import run
-
-            run(args[1:])
+        if args and args[0] in OWN_COMMANDS:
+            import_module(OWN_COMMANDS[args[0]][0]).run(args[1:])
         else:
             if "-h" in args or "--help" in args:
                 _spare_imports_for_help()
@@ -74,4 +76,4 @@ def _spare_imports_for_help() -> None:
 
 
 def _own_commands() -> str:
-    return "own commands: " + "; ".join(f"{name}: {what}" for name, what in OWN_COMMANDS.items())
+    return "own commands: " + "; ".join(f"{name}: {what}" for name, (_, what) in OWN_COMMANDS.items())
