@@ -15,7 +15,7 @@ METHODS = {
     "ThreeDZAL": "threedzal.model",
     "ThreeDZALPlus": "threedzal.plus",
 }
-BANK, SITE_OPTIONS = "MemoryBankCallback", ("cache_dir", "predict_path", "num_workers")
+BANK, SITE_OPTIONS = "MemoryBankCallback", ("cache_dir", "predict_path", "num_workers", "units", "camera")
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any
 from lightning import Callback, Trainer
 
 from threedzal.callbacks.memory_bank import MemoryBankCallback
-from threedzal.data.readers import read_rgb
+from threedzal.data.readers import read_picture
+from threedzal.data.record import ScanRecord
 from threedzal.data.scan import Scan, restore_map
-from threedzal.data.writers import write_prediction, write_scores_csv
+from threedzal.data.writers import write_prediction, write_scored_cloud, write_scores_csv
 from threedzal.detector import Prediction
 from threedzal.distributed import gather_objects
 from threedzal.module import Method
@@ -19,7 +20,8 @@ BATCH_LIMIT = 8.0  # a batch's map value of the last colour: spreads above the n
 
 
 class PredictionCallback(Callback):
-    """Writes a float32 map (TIFF) and an overlay (PNG) of each scan at its own size, and `scores.csv`.
+    """Writes a float32 map (TIFF) and an overlay (PNG) of each scan at its own size, a PLY with a score at each point of
+    a scan that came as a point cloud, and `scores.csv`.
 
     Args:
         output: Folder to write to; by default `predictions` in the run's folder.
@@ -42,20 +44,23 @@ class PredictionCallback(Callback):
         detector = self._bank.detector
         limit = detector.calibration.map_threshold
         for record, prediction in zip(scan.record, detector.judge(scan, outputs), strict=True):
-            rgb = read_rgb(record.rgb) if record.rgb else None
-            written = write_prediction(
-                self._folder, prediction, record, rgb, threshold=limit, limits=(0.0, 2 * limit) if limit else None
-            )
+            written = self._write(prediction, record, threshold=limit, limits=(0.0, 2 * limit) if limit else None)
             self._rows.append(
                 {
                     "scan": str(record.xyz),
                     "score": prediction.score,
                     "threshold": prediction.threshold,
                     "label": prediction.label,
-                    "map": str(written[0]),
-                    "overlay": str(written[1]),
+                    **written,
                 }
             )
+
+    def _write(self, prediction: Prediction, record: ScanRecord, **options) -> dict[str, str]:
+        """Paths of what was written, by the names of their columns."""
+        paths = write_prediction(self._folder, prediction, record, read_picture(record), **options)
+        written = {"map": str(paths[0]), "overlay": str(paths[1])}
+        cloud = write_scored_cloud(self._folder, prediction, record)
+        return written if cloud is None else {**written, "cloud": str(cloud)}
 
     def on_predict_epoch_end(self, trainer: Trainer, module: Method) -> None:
         if self._bank.reference != "training":
@@ -73,17 +78,15 @@ class PredictionCallback(Callback):
         for scan in self._bank.judged_batch():
             name = next(iter(scan.scores))  # `both` where there is a bank, else `batch`
             restored = restore_map(scan.maps[name], size=scan.size, pad_to_square=pad)
-            rgb = read_rgb(scan.record.rgb) if scan.record.rgb else None
             prediction = Prediction(restored, scan.scores[name], label=-1, threshold=float("nan"))
-            written = write_prediction(self._folder, prediction, scan.record, rgb, limits=(0.0, BATCH_LIMIT))
+            written = self._write(prediction, scan.record, limits=(0.0, BATCH_LIMIT))
             self._rows.append(
                 {
                     "scan": str(scan.record.xyz),
                     "class": scan.record.class_name,
                     "rank": 0,  # within its class, 1 the most suspicious; counted when all processes' scans are there
                     **{f"score_{other}": scan.scores[other] for other in ("both", "batch") if other in scan.scores},
-                    "map": str(written[0]),
-                    "overlay": str(written[1]),
+                    **written,
                     "_score": scan.scores[name],
                 }
             )

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from threedzal.callbacks.memory_bank import MemoryBankCallback
 from threedzal.callbacks.results import TestedScan
-from threedzal.data.readers import read_mask, read_rgb, read_xyz
+from threedzal.data.readers import read_picture, read_points, read_truth
 from threedzal.data.scan import restore_map
 from threedzal.report import ReportData, ScanOutcome, ScanPanel, panel_png, worst_first, write_report
 
@@ -120,7 +120,7 @@ def _badness(outcome: ScanOutcome, threshold: float | None) -> tuple[bool, float
 
 def _panel(scan: TestedScan, outcome: ScanOutcome, pad_to_square: bool) -> ScanPanel:
     record = scan.record
-    depth = read_xyz(record.xyz)[..., 2]
+    depth = read_points(record)[..., 2]
 
     def restored(name: str) -> np.ndarray | None:
         if name not in scan.maps:
@@ -130,9 +130,9 @@ def _panel(scan: TestedScan, outcome: ScanOutcome, pad_to_square: bool) -> ScanP
     return ScanPanel(
         **vars(outcome),
         map=restored(next(iter(scan.maps))),
-        rgb=read_rgb(record.rgb) if record.rgb else None,
+        rgb=read_picture(record),
         depth=np.where(depth > 0, depth, np.nan),
-        gt=read_mask(record.gt) if record.gt else None,
+        gt=read_truth(record),
         distance_map=restored("distance"),
         classifier_map=restored("classification"),
     )

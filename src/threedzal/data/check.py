@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from threedzal.data.readers import TIFF_SUFFIXES, read_scan_file
+from threedzal.data.readers.arrays import is_depth_tiff
+from threedzal.data.readers.camera import find_camera
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 from threedzal.files import write_text
@@ -78,7 +80,7 @@ def record_problems(
     A good test scan may come without ground truth (nothing is marked on it) as long as its folder,
     `CLASS/test/good`, has none at all (is not in `truth_folders`).
     """
-    problems = []
+    problems: list[str] = []
     xyz = facts.get(record.xyz)
     if xyz is None:
         problems.append(f"{record.xyz}: missing, though {(record.rgb or record.gt or record.xyz)} is there")
@@ -99,17 +101,23 @@ def record_problems(
     return problems
 
 
-def summarise(records: Sequence[ScanRecord]) -> list[dict[str, str | int]]:
-    """Rows class, split, defect, scans: how many scans there are of each, in the order of the records."""
-    counts = Counter((record.class_name, record.split, record.defect) for record in records)
-    return [
-        {"class": name, "split": split, "defect": defect, "scans": scans}
-        for (name, split, defect), scans in counts.items()
-    ]
+def examine_points(record: ScanRecord, *, nan: Literal["refuse", "allow"] = "refuse") -> FileFacts:
+    """Facts of a record's file of points; it is decoded whole, because NaN hides in the values.
+
+    In formats other than a TIFF of points NaN is a usual way to say that there is no measurement.
+    """
+    path = record.xyz
+    if path.suffix.lower() in TIFF_SUFFIXES and not (is_depth_tiff(path) and (record.camera or find_camera(path))):
+        return examine_xyz(path, nan=nan)
+    try:
+        xyz = read_scan_file(record).xyz
+    except UserError as error:
+        return FileFacts(problem=str(error).removeprefix(f"{path}: "))
+    return FileFacts(size=xyz.shape[:2]) if xyz.any() else FileFacts(problem="has no measured point")
 
 
 def examine_xyz(path: Path, *, nan: Literal["refuse", "allow"] = "refuse") -> FileFacts:
-    """Facts of a TIFF of points; it is decoded whole, because NaN hides in the values."""
+    """Facts of a TIFF of points."""
     import tifffile
 
     try:
@@ -118,7 +126,10 @@ def examine_xyz(path: Path, *, nan: Literal["refuse", "allow"] = "refuse") -> Fi
         return FileFacts(problem=f"cannot be read as a TIFF ({_reason(error)})")
     if xyz.ndim != 3 or xyz.shape[2] != 3 or not np.issubdtype(xyz.dtype, np.floating):
         shape = ", ".join(map(str, xyz.shape))
-        return FileFacts(problem=f"holds {xyz.dtype} of shape ({shape}), wanted floating point (height, width, 3)")
+        depth = "; for a depth image, put the camera's intrinsics beside it (camera.json)" * (xyz.ndim == 2)
+        return FileFacts(
+            problem=f"holds {xyz.dtype} of shape ({shape}), wanted floating point (height, width, 3){depth}"
+        )
     if nan == "refuse" and not np.isfinite(xyz).all():
         broken = int((~np.isfinite(xyz)).any(axis=2).sum())
         return FileFacts(problem=f"{broken} pixels are NaN or infinite, wanted (0,0,0) where there is no measurement")
@@ -140,26 +151,29 @@ def examine_picture(path: Path) -> FileFacts:
     return FileFacts(size=(height, width))
 
 
-def _files(records: Sequence[ScanRecord], need_rgb: bool, need_gt: bool) -> dict[Path, str]:
-    """The files that exist, each with its kind; a file of two records is looked at once."""
+def _files(records: Sequence[ScanRecord], need_rgb: bool, need_gt: bool) -> dict[Path, ScanRecord | None]:
+    """The files that exist, points with their record, pictures with None; a file of two records is looked at once."""
     files = {}
     for record in records:
-        pictures = (record.rgb if need_rgb else None, record.gt if need_gt else None)
-        wanted = [(record.xyz, "xyz"), *((path, "picture") for path in pictures if path is not None)]
-        files.update({path: kind for path, kind in wanted if path.is_file()})
+        for path in (record.rgb if need_rgb else None, record.gt if need_gt else None):
+            if path is not None and path.is_file():
+                files.setdefault(path, None)
+        if record.xyz.is_file():
+            files[record.xyz] = record  # a picture inside it is looked at with it
     return files
 
 
-def _examine(files: dict[Path, str], *, nan, workers, cache, progress) -> dict[Path, FileFacts]:
+def _examine(files: dict[Path, ScanRecord | None], *, nan, workers, cache, progress) -> dict[Path, FileFacts]:
     known = _load_cache(cache)
 
-    def facts_of(path: Path, kind: str) -> tuple[str, FileFacts]:
+    def facts_of(path: Path, record: ScanRecord | None) -> tuple[str, FileFacts]:
         state = path.stat()
+        kind = "picture" if record is None else f"xyz-{record.camera or ''}"
         stamp = f"{kind}-{nan}:{state.st_size}:{state.st_mtime_ns}"
         stamp_known, size = known.get(str(path), ("", None))
         if stamp_known == stamp:
             return stamp, FileFacts(size=tuple(size))
-        return stamp, examine_xyz(path, nan=nan) if kind == "xyz" else examine_picture(path)
+        return stamp, examine_picture(path) if record is None else examine_points(record, nan=nan)
 
     facts, intact = {}, {}
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -25,7 +25,8 @@ from threedzal.data.datasets import (
     collate_patches,
 )
 from threedzal.data.interest import InterestPool
-from threedzal.data.mvtec3d import index_dataset, list_classes, records_from_path
+from threedzal.data.index import index_dataset, list_classes, records_from_path
+from threedzal.data.readers.settle import settle
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
 from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans
 from threedzal.distributed import agree
@@ -41,7 +42,7 @@ class ZeroShotDataModule(LightningDataModule):
     in any choice of weight or threshold (section 4, leave one out).
 
     Args:
-        root: A data set in MVTec 3D-AD's layout.
+        root: A data set in the layout of MVTec 3D-AD or Eyecandies, or CLASS folders of good scans (docs/own_scans.md).
         train_classes: Classes whose good scans are learned and stored in the memory bank.
         test_classes: Classes to find defects on, never seen before.
         auxiliary_classes: The task-irrelevant classes of section 3.2. None: all the rest of `root`. A method that
@@ -90,6 +91,10 @@ class ZeroShotDataModule(LightningDataModule):
         num_workers: Worker processes of each loader.
         cache_dir: Where masks and descriptors of scans are kept between runs; None: nowhere.
         predict_path: A scan, a folder of scans or a data set for `predict`.
+        units: Of the lengths in files that do not say it: `m`, `mm`, or how many metres one unit is. `auto`: metres in
+            a TIFF of points, as in MVTec 3D-AD; in other formats a guess between m and mm, with a warning.
+        camera: Intrinsics of depth images: a file (JSON of MVTec 3D-AD, Open3D, RealSense, or fx fy cx cy), or the four
+            numbers. None: looked for beside the scans. Given, unorganised clouds are seen through it too.
         seed: Of everything that is drawn.
     """
 
@@ -137,6 +142,8 @@ class ZeroShotDataModule(LightningDataModule):
         num_workers: int = 2,
         cache_dir: str | None = None,
         predict_path: str | None = None,
+        units: Literal["auto", "m", "mm"] | float = "auto",
+        camera: str | list[float] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -176,6 +183,7 @@ class ZeroShotDataModule(LightningDataModule):
         )
         self.scan_anomalies = ScanAnomalies(scan_anomalies, tuple(pseudo_anomalies), regions_per_scan)
         self.cache = ArrayCache(cache_dir)
+        self._guessed_units: dict[tuple[str, str], float] = {}
         self.attention: RandomAttention | None = None
         self._pool: InterestPool | None = None
         self._attention_state: dict[str, Tensor] | None = None
@@ -190,11 +198,11 @@ class ZeroShotDataModule(LightningDataModule):
         if stage == "predict":
             if self.hparams.predict_path is None:
                 raise UserError("predict needs scans: give --data.predict_path, a scan, a folder or a data set")
-            self.predict_records = records_from_path(self.hparams.predict_path)
+            self.predict_records = self._settled(records_from_path(self.hparams.predict_path))
             self._check(self.predict_records, need_gt=False, nan="allow")
             return
         if self.hparams.root is None:
-            raise UserError("no data set is named: give --data.root, a folder in MVTec 3D-AD's layout")
+            raise UserError("no data set is named: give --data.root, a folder of CLASS folders")
         if stage in ("fit", "validate"):
             self._setup_training()
         elif stage == "test":
@@ -242,7 +250,12 @@ class ZeroShotDataModule(LightningDataModule):
 
     def _index(self, classes: list[str], split: str, per_class: int | None = None) -> list[ScanRecord]:
         records = index_dataset(self.hparams.root, classes=classes, splits=(split,)) if classes else []
+        records = self._settled(records)
         return [r for name in classes for r in _evenly([r for r in records if r.class_name == name], per_class)]
+
+    def _settled(self, records: list[ScanRecord]) -> list[ScanRecord]:
+        units, camera = self.hparams.units, self.hparams.camera
+        return settle(records, units=units, camera=camera, guesses=self._guessed_units, warn=rank_zero_warn)
 
     def _check(self, records: list[ScanRecord], expected: Iterable[tuple[str, str]] = (), **options) -> None:
         """One error for all that cannot be read, before anything starts (the first process looks)."""

@@ -11,16 +11,9 @@ from torch.utils.data import Dataset
 from threedzal.data.interest import InterestPool
 from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
 from threedzal.data.pseudo_scans import insert_pseudo_anomalies
-from threedzal.data.scan import (
-    Scan,
-    ScanPreparation,
-    ScanRecord,
-    cached_foreground,
-    prepare_scan,
-    read_mask,
-    read_rgb,
-    read_xyz,
-)
+from threedzal.data.readers import read_object, read_picture, read_points, read_truth
+from threedzal.data.record import ScanRecord
+from threedzal.data.scan import Scan, ScanPreparation, cached_foreground, prepare_scan
 from threedzal.data.scan_anomalies import insert_shaded_anomalies
 from threedzal.features.cache import ArrayCache
 
@@ -39,11 +32,12 @@ class ScanDataset(Dataset):
     def __getitem__(self, index: int) -> Scan:
         record = self.records[index]
         return prepare_scan(
-            read_xyz(record.xyz),
-            read_rgb(record.rgb) if record.rgb else None,
-            read_mask(record.gt) if record.gt else None,
+            read_points(record),
+            read_picture(record),
+            read_truth(record),
             preparation=self.preparation,
             record=record,
+            foreground=read_object(record),
             cache=self.cache,
         )
 
@@ -111,8 +105,9 @@ class ScanAnomalies:
         A scan without a picture has only the `relief` style.
         """
         record = scans.records[index]
-        xyz, rgb = read_xyz(record.xyz), read_rgb(record.rgb) if record.rgb else None
-        foreground = cached_foreground(xyz, scans.cache)
+        xyz, rgb, foreground = read_points(record), read_picture(record), read_object(record)
+        given = foreground is not None
+        foreground = foreground if given else cached_foreground(xyz, scans.cache)
         if self.style == "shaded" and rgb is not None:
             xyz, rgb, mask = insert_shaded_anomalies(
                 xyz, rgb, foreground, kind=kind, rng=rng, donor=pool.draw_donor(rng), regions=regions
@@ -127,7 +122,7 @@ class ScanAnomalies:
             mask,
             preparation=scans.preparation,
             record=replace(record, defect=kind),
-            foreground=foreground if self.style == "shaded" else None,
+            foreground=foreground if given or self.style == "shaded" else None,
             cache=scans.cache,
         )
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """Where a scan is and what it is; `defect` is `good` for a scan without one."""
+    """Where a scan is and what it is; `defect` is `good` for a scan without one.
+
+    `rgb` or `gt` is the path of `xyz` where that one file holds them too. `threedzal.data.readers` reads all of them.
+    """
 
     class_name: str
     split: str
@@ -17,6 +20,8 @@ class ScanRecord:
     xyz: Path
     rgb: Path | None = None
     gt: Path | None = None
+    unit: float | None = 1.0  # metres of one unit of length, for a file that does not say it; None: to be guessed
+    camera: Path | tuple[float, ...] | None = None  # intrinsics; None: looked for beside the scan
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""What `predict` leaves on disk: a float32 map and an overlay a scan, and one table of scores."""
+"""What `predict` leaves on disk: a float32 map and an overlay a scan, a cloud with scores, and one table of scores."""
 
 import csv
 import io
@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from threedzal.colour import depth_picture, draw_outline, heat_overlay, map_limits
-from threedzal.data.readers import read_xyz
+from threedzal.data.readers import read_points, read_scan_file
+from threedzal.data.readers.cloud import CLOUD_SUFFIXES
+from threedzal.data.readers.ply import write_scored_ply
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 from threedzal.files import atomic_path, write_text
@@ -36,7 +38,7 @@ def write_prediction(
 
     Args:
         prediction: its `map` is (h,w) float.
-        rgb: (h,w,3) uint8 to draw over; where None, the depth is read from `record.xyz`.
+        rgb: (h,w,3) uint8 to draw over; where None, the depth is read from the record.
         threshold: map value whose contour is drawn; none where None.
         limits: map values of the first and the last colour; by default this map's own (`threedzal.colour`). Pass the
             range of a whole class to make its overlays comparable.
@@ -51,7 +53,7 @@ def write_prediction(
     from PIL import Image
 
     values = as_map(prediction.map)
-    base = depth_picture(read_xyz(record.xyz)[..., 2]) if rgb is None else np.asarray(rgb)
+    base = depth_picture(read_points(record)[..., 2]) if rgb is None else np.asarray(rgb)
     if values.shape != base.shape[:2]:
         raise UserError(f"{record.key}: the map is {values.shape}, but its scan is {base.shape[:2]}, height and width")
     picture = heat_overlay(values, base, limits or map_limits([values]))
@@ -65,6 +67,17 @@ def write_prediction(
     with atomic_path(overlay_file) as part:
         Image.fromarray(picture).save(part, compress_level=3)  # 3: a third of the default's time, a tenth larger
     return map_file, overlay_file
+
+
+def write_scored_cloud(folder: str | Path, prediction: HasMap, record: ScanRecord) -> Path | None:
+    """Write `KEY.ply` under `folder` for a scan that came as a point cloud: its points as they came, unit and frame and
+    order, with the scalar field `anomaly_score`; NaN at points that the camera did not see. None for other scans."""
+    if record.xyz.suffix.lower() not in CLOUD_SUFFIXES:
+        return None
+    file, target = read_scan_file(record), Path(folder) / record.key
+    path = target.with_name(target.name + ".ply")
+    write_scored_ply(path, file.cloud, file.at_points(as_map(prediction.map)))
+    return path
 
 
 def write_scores_csv(folder: str | Path, rows: Iterable[Mapping[str, Any]], *, name: str = "scores.csv") -> Path:

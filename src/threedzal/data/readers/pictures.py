@@ -28,3 +28,14 @@ def _read_picture(path: Path | str, mode: str | None) -> np.ndarray:
             return np.asarray(picture.convert(mode) if mode else picture)
     except Exception as error:
         raise UserError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def picture_size(path: Path | str) -> tuple[int, int] | None:
+    """(h, w) in pixels by the file's header; None where it is no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except Exception:  # whoever reads the picture says so
+        return None
