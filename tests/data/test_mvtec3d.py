@@ -9,7 +9,8 @@ import tifffile
 from PIL import Image
 
 from threedzal.data import check as check_module
-from threedzal.data.mvtec3d import check_records, index_dataset, list_classes, records_from_path, summarise
+from threedzal.data.check import check_records
+from threedzal.data.index import index_dataset, list_classes, records_from_path, summarise
 from threedzal.errors import UserError
 
 SIZE = (12, 10)
@@ -128,11 +129,16 @@ def test_every_broken_file_is_named_in_one_error(tree):
 
 
 def test_pictures_are_not_asked_for_without_the_rgb_branch(tree):
-    for path in tree.rglob("rgb/*.png"):
+    pictures = list(tree.rglob("rgb/*.png"))
+    for path in pictures[:-1]:
         path.unlink()
     check_records(index_dataset(tree), need_rgb=False)
-    with pytest.raises(UserError, match="12 problems"):
+    with pytest.raises(UserError, match="11 problems"):
         check_records(index_dataset(tree))
+    pictures[-1].unlink()
+    with pytest.raises(UserError, match="none of the 12 scans has a picture .*model.init_args.branches") as caught:
+        check_records(index_dataset(tree))
+    assert "\n" not in str(caught.value)
 
 
 def test_ground_truth_is_not_asked_for_where_nothing_is_measured(tree):
@@ -161,12 +167,12 @@ def test_good_test_scans_need_ground_truth_only_where_the_others_have_it(tree):
 
 def test_a_long_list_is_capped_and_the_rest_counted(tree, monkeypatch):
     monkeypatch.setattr(check_module, "LISTED", 5)
-    for path in tree.rglob("rgb/*.png"):
+    for path in list(tree.rglob("rgb/*.png"))[1:]:
         path.unlink()
     with pytest.raises(UserError) as caught:
         check_records(index_dataset(tree))
     assert len(str(caught.value).splitlines()) == 7
-    assert str(caught.value).endswith("and 7 more")
+    assert str(caught.value).endswith("and 6 more")
 
 
 def test_nan_may_stand_for_no_measurement(tree):

@@ -20,8 +20,8 @@ BATCH_LIMIT = 8.0  # a batch's map value of the last colour: spreads above the n
 
 
 class PredictionCallback(Callback):
-    """Writes a float32 map (TIFF) and an overlay (PNG) of each scan at its own size, a PLY with a score at each point of
-    a scan that came as a point cloud, and `scores.csv`.
+    """Writes a float32 map (TIFF) and an overlay (PNG) of each scan at its own size, a PLY with a score at each point
+    where the scan came as a point cloud, and `scores.csv`.
 
     Args:
         output: Folder to write to; by default `predictions` in the run's folder.

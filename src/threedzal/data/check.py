@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from threedzal.data.layouts.mvtec3d import POINT_FOLDERS
 from threedzal.data.readers import TIFF_SUFFIXES, read_scan_file
 from threedzal.data.readers.arrays import is_depth_tiff
 from threedzal.data.readers.camera import find_camera
@@ -17,6 +18,7 @@ from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 from threedzal.files import write_text
 
+WITHOUT_RGB = "--model.init_args.branches [fpfh,point_cloud]"
 LISTED = 50  # problems named in one error; the rest is counted
 CACHE_NAME = "checked_files.json"
 
@@ -62,6 +64,11 @@ def check_records(
     """
     present = {(record.class_name, record.split) for record in records}
     problems = [f"{name}/{split}: holds no scans" for name, split in expected if (name, split) not in present]
+    if need_rgb and records and not any(record.rgb for record in records):
+        raise UserError(
+            f"none of the {len(records)} scans has a picture (as {_beside(records[0], 'rgb')}), but this method's RGB "
+            f"branch is on: give pictures, or fit a method without it ({WITHOUT_RGB})"
+        )
     if not records and not problems:
         problems = ["there are no scans at all"]
     facts = _examine(_files(records, need_rgb, need_gt), nan=nan, workers=workers, cache=cache, progress=progress)
@@ -197,7 +204,12 @@ def _load_cache(cache: str | Path | None) -> dict[str, tuple[str, list[int]]]:
 
 
 def _beside(record: ScanRecord, kind: str) -> Path:
-    return record.xyz.parent.parent / kind / f"{record.name}.png" if record.split else record.xyz.with_suffix(".png")
+    loose = record.xyz.parent.name not in POINT_FOLDERS
+    return (
+        record.xyz.with_name(f"{record.name}_{kind}.png")
+        if loose
+        else record.xyz.parents[1] / kind / f"{record.name}.png"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -24,8 +24,8 @@ from threedzal.data.datasets import (
     TrainingScanDataset,
     collate_patches,
 )
-from threedzal.data.interest import InterestPool
 from threedzal.data.index import index_dataset, list_classes, records_from_path
+from threedzal.data.interest import InterestPool
 from threedzal.data.readers.settle import settle
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
 from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans

@@ -62,6 +62,8 @@ def _defect(metadata: Path) -> str:
     try:
         flags = re.findall(r"anomalous_(\w+):\s*(\d)", metadata.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{metadata}: cannot be read, and it says whether the scan is good ({error.strerror})") from error
+        raise UserError(
+            f"{metadata}: cannot be read, and it says whether the scan is good ({error.strerror})"
+        ) from error
     kinds = [name for name, flag in flags if flag != "0"]
     return kinds[0] if len(kinds) == 1 else "combined" if kinds else "good"

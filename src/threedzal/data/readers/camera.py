@@ -115,9 +115,7 @@ def read_camera(source: Path | tuple[float, ...]) -> Camera:
 def _parse(values: dict[str, Any]) -> Camera | None:
     if "normalization" in values:  # Eyecandies: 16 bit between two depths in metres
         low, high = float(values["normalization"]["min"]), float(values["normalization"]["max"])
-        return Camera(
-            EYECANDIES_FOCUS, EYECANDIES_FOCUS, depth_scale=(high - low) / (2**16 - 1), depth_offset=low
-        )
+        return Camera(EYECANDIES_FOCUS, EYECANDIES_FOCUS, depth_scale=(high - low) / (2**16 - 1), depth_offset=low)
     scale = _depth_scale(values.get("depth_scale"))
     for key in ("intrinsic", "intrinsics", "depth_intrinsics", "depth"):  # one level down
         if isinstance(values.get(key), dict):
@@ -155,6 +153,4 @@ def _lens(values: dict[str, Any]) -> dict[str, Any]:
     model = str(values.get("model", "unknown")).lower().replace(" ", "_").removeprefix("distortion.")
     if model == "inverse_brown_conrady" and len(coefficients) == 5:
         return {"distortion": model, "coefficients": coefficients}
-    raise UserError(
-        f"the lens distortion {model} is not undone here: rectify the depth image and set coeffs to zeros"
-    )
+    raise UserError(f"the lens distortion {model} is not undone here: rectify the depth image and set coeffs to zeros")

@@ -1,4 +1,4 @@
-"""PCD, the Point Cloud Library's format: ascii, binary, and binary_compressed (pointclouds.org, "The PCD file format")."""
+"""PCD, the Point Cloud Library's format: ascii, binary, binary_compressed (pointclouds.org, "The PCD file format")."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ def _dtype(header: dict[str, list[str]]) -> np.dtype:
 
 def _from_text(body: bytes, dtype: np.dtype, count: int) -> np.ndarray:
     lines = body.decode("ascii").split("\n")
-    # a field of several numbers takes as many columns
-    flat = [(f"{n}_{i}" if k > 1 else n, dtype[n].base) for n in dtype.names for k in [_length(dtype[n])] for i in range(k)]
+    flat = []
+    for name in dtype.names:  # a field of several numbers takes as many columns
+        length = _length(dtype[name])
+        flat += [(f"{name}_{i}" if length > 1 else name, dtype[name].base) for i in range(length)]
     table = np.loadtxt(lines, dtype=np.dtype(flat), ndmin=1, max_rows=count)
     if len(table) != count:
         raise ValueError(f"{len(table)} of {count} points are there")

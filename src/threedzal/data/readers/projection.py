@@ -2,7 +2,8 @@
 
 The networks want rows and columns. A cloud that was taken from one place is seen again from there: all its points have
 z ahead of the origin, and the camera stands at the origin. Any other cloud (a robot's frame, a table's, a merged one)
-is looked at from above, down its z axis. No point is moved or invented: a pixel holds the nearest point that falls on it.
+is looked at from above, down its z axis. No point is moved or invented: a pixel holds the nearest point that falls on
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from threedzal.data.readers.camera import Camera
 from threedzal.errors import UserError
 
-_POINTS_PER_PIXEL = 2.0  # on average, so that 13 % of the pixels of randomly scattered points stay empty, none of a grid
+_POINTS_PER_PIXEL = 2.0  # on average: 13 % of the pixels of randomly scattered points stay empty, none of a grid's
 _NEIGHBOURS = 8  # within whose distance the density is measured
 _SAMPLE = 2000  # points at which it is
 _MOST_PIXELS = 1536  # along a side

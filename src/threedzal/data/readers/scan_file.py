@@ -70,7 +70,7 @@ def read_truth(record: ScanRecord) -> np.ndarray | None:
 
 
 def read_object(record: ScanRecord) -> np.ndarray | None:
-    """(h,w) bool: the object's measured pixels, where the scan's file says what the object is; else it has to be found."""
+    """(h,w) bool: the object's measured pixels, where the scan's file says them; None: they have to be found."""
     if record.xyz.suffix.lower() != ".npz":
         return None
     file = read_scan_file(record)

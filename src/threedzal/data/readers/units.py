@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -48,5 +47,3 @@ def guess_unit(xyz: np.ndarray, path: Path) -> tuple[float, str]:
         f"State it: --data.units m or mm"
     )
     return UNITS[name], why
-
-
