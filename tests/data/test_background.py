@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from threedzal.data.background import find_foreground, fit_plane, largest_cluster, silhouette
+from threedzal.data.index import index_dataset
+from threedzal.data.readers import read_points, read_truth
 
 SIDE, FOCAL = 200, 1000.0  # a 0.12 m wide scene seen from 0.6 m
 TILT = np.array([0.1, -0.2, -1.0]) / np.linalg.norm([0.1, -0.2, -1.0])  # the table's normal, towards the camera
@@ -169,3 +171,13 @@ def test_the_real_cable_gland_is_kept_whole_and_its_table_is_gone(sample_root):
         border[40:-40, 40:-40] = False
         assert not foreground[border].any()
     assert outside / defective < 0.05  # what is left lies where a piece is broken off the rim
+
+
+def test_walls_that_run_along_the_picture_s_edge_are_not_the_object(sample_root):
+    for record in index_dataset(sample_root / "eyecandies", splits=["train", "test"]):
+        foreground = find_foreground(read_points(record))
+        assert 0.03 < foreground.mean() < 0.08
+        assert not foreground[[0, -1]].any() and not foreground[:, [0, -1]].any()
+        truth = read_truth(record)
+        if truth is not None and truth.any():
+            assert foreground[truth].mean() > 0.95

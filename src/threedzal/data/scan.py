@@ -207,7 +207,7 @@ def cached_foreground(xyz: np.ndarray, cache) -> np.ndarray:
     from threedzal.features.cache import digest
 
     stored = cache.get_or_compute(
-        digest("foreground", xyz),
+        digest("foreground 2", xyz),
         lambda: {"bits": np.packbits(find_foreground(xyz))},
     )
     return np.unpackbits(stored["bits"], count=xyz.shape[0] * xyz.shape[1]).reshape(xyz.shape[:2]).astype(bool)
