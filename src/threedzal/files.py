@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,3 +38,23 @@ def write_text(path: str | Path, text: str) -> Path:
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def require_room(folder: str | Path, needed: int, what: str, *, advice: str) -> None:
+    """Refuse at once what would fill a disk after hours.
+
+    Args:
+        needed: bytes.
+        what: takes them; begins the sentence's second half. advice: ends it.
+
+    Raises:
+        UserError: the disk of `folder` (which need not be there yet) has less free.
+    """
+    there = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(f"{folder} has {_gib(free)} free, but {what} take {_gib(needed)}: {advice}")
+
+
+def _gib(bytes: int) -> str:
+    return f"{bytes / 2**30:.3g} GiB"

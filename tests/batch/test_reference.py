@@ -6,8 +6,8 @@ import torch
 from threedzal.batch import BatchOptions, BatchReference, reference
 from threedzal.batch.fusion import Scale
 from threedzal.batch.rows import Rows
-from threedzal.batch.store import PatchStore
 from threedzal.errors import UserError
+from threedzal.memory.store import RowStore
 
 WIDTHS = {"rgb": 12, "fpfh": 5}
 
@@ -89,7 +89,7 @@ def test_near_duplicate_scans_are_named_and_others_are_not(make_scans):
 
 def test_rows_on_disk_give_the_same_scores(defective, monkeypatch, tmp_path):
     in_memory = judged(*defective).cells
-    monkeypatch.setattr(reference, "PatchStore", lambda: PatchStore(limit=1000, folder=tmp_path))
+    monkeypatch.setattr(reference, "RowStore", lambda: RowStore(limit=1000, folder=tmp_path))
     batch = BatchReference(WIDTHS)
     for number, (one, inside) in enumerate(zip(*defective, strict=True)):
         batch.add(one, inside, key=str(number))

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from threedzal.memory import coreset
-from threedzal.memory.coreset import greedy_coreset, projection_dim, sparse_projection
+from threedzal.memory import farthest
+from threedzal.memory.coreset import greedy_coreset
+from threedzal.memory.projection import projection_dim, sparse_projection
 
 
 def one_at_a_time(points, size, start):
@@ -23,8 +24,9 @@ def one_at_a_time(points, size, start):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks so small that a test of a few hundred rows takes many rounds and chunks."""
-    monkeypatch.setattr(coreset, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(coreset, "CHUNK_ELEMENTS", 500)
+    monkeypatch.setattr(farthest, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(farthest, "CHUNK_ELEMENTS", 500)
+    monkeypatch.setattr(farthest, "SORTED_ROWS", 150)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,9 +14,9 @@ from threedzal.batch.fusion import Scale, early, feature_spread, late
 from threedzal.batch.options import BatchOptions
 from threedzal.batch.rows import Rows, gathered, sampled
 from threedzal.batch.search import ScanIndex, leave_one_out
-from threedzal.batch.store import PatchStore
 from threedzal.distributed import gather_rows
 from threedzal.errors import UserError
+from threedzal.memory.store import RowStore
 
 TRIM_SHARE = 0.3  # what is unlike this share of the scans is unlike the batch, whatever its one twin says
 
@@ -76,7 +76,7 @@ class BatchReference:
             self.width += width
         self.streaming = history is not None
         self.history = history if history is not None else Rows(torch.zeros(0, self.width))
-        self._store = PatchStore()
+        self._store = RowStore()
         self._cells: list[Tensor] = []
         self._keys: list[str] = []
         self.everyone: Rows | None = None  # all processes' scans, once judged

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
 
 from threedzal.callbacks.calibrate import calibrate
 from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.data.scan import Scan
 from threedzal.detector import Calibration, Detector, ScoringOptions
-from threedzal.distributed import gather_rows
-from threedzal.memory import MemoryBank, greedy_coreset
+from threedzal.distributed import agree
+from threedzal.memory import BankRows, MemoryBank, RowOptions
 from threedzal.module import Method, PatchModule
 from threedzal.progress import progress_bar, track
 
 
 @torch.no_grad()
-def build_detector(module: Method, data: ZeroShotDataModule, options: dict[str, Any]) -> Detector:
+def build_detector(
+    module: Method, data: ZeroShotDataModule, options: dict[str, Any], *, scratch: str | Path
+) -> Detector:
     """Memory bank (of a `PatchModule`) and calibration from the scans that may be seen; every process takes part.
 
     Args:
         options: Those of `MemoryBankCallback`, by name.
+        scratch: Folder for what does not stay in memory.
     """
     training = module.training
     module.eval()
-    bank = build_bank(module, data, options) if isinstance(module, PatchModule) else None
+    bank = build_bank(module, data, options, scratch=scratch) if isinstance(module, PatchModule) else None
     detector = make_detector(module, bank, data, options)
     detector.calibration = calibrate(
         detector,
@@ -43,14 +46,39 @@ def build_detector(module: Method, data: ZeroShotDataModule, options: dict[str, 
     return detector
 
 
-def build_bank(module: PatchModule, data: ZeroShotDataModule, options: dict[str, Any]) -> MemoryBank:
-    """Section 3.3: the features of all patches of the good training scans, their greedy k-center coreset, an index."""
-    features = gather_rows(_bank_features(module, data, options))
-    size = max(1, round(options["coreset"] * len(features)))
-    rank_zero_info(f"Memory bank: coreset of {size} among {len(features)} patches of {features.shape[1]} numbers")
-    with progress_bar("Coreset") as progress:
-        chosen = greedy_coreset(features.to(module.device), size, seed=options["seed"], progress=progress)
-    return MemoryBank.build(features[chosen.cpu()], options["index"])
+def build_bank(
+    module: PatchModule, data: ZeroShotDataModule, options: dict[str, Any], *, scratch: str | Path
+) -> MemoryBank:
+    """Section 3.3: the features of all patches of the good training scans, their greedy k-center coreset, an index.
+
+    Each process describes its own scans and keeps their patches to itself until they are chosen among.
+    """
+    loader = data.bank_dataloader()
+    expected = len(data.train_records) * data.preparation.grid**2
+    chosen_how = RowOptions(
+        coreset=options["coreset"],
+        mode=options["coreset_mode"],
+        group=options["coreset_group"],
+        precision=options["precision"],
+        memory=options["build_memory"],
+        scratch=scratch,
+        seed=options["seed"],
+    )
+    with BankRows(chosen_how, expected=expected, here=1 / module.trainer.num_nodes, device=module.device) as rows:
+        agree(lambda: _add_features(rows, loader, module, cells=options["bank_cells"]))
+        with progress_bar("Coreset") as progress:
+            chosen = rows.choose(progress)
+    rank_zero_info(
+        f"Memory bank: coreset of {len(chosen.rows)} among {chosen.seen} patches of {chosen.rows.shape[1]} numbers; "
+        f"none is farther than {chosen.radius:.4g} from it (any of that size would leave one at {chosen.least:.4g})"
+    )
+    return MemoryBank.build(chosen.rows, options["index"])
+
+
+def _add_features(rows: BankRows, loader, module: PatchModule, *, cells: Literal["all", "object"]) -> None:
+    for scan in scan_batches(loader, module, "Features of the training scans"):
+        wanted = torch.ones_like(scan.cells) if cells == "all" else scan.cells
+        rows.add(module.features(scan)[wanted])
 
 
 def make_detector(
@@ -77,12 +105,3 @@ def scan_batches(loader, module: Method, description: str) -> Iterator[Scan]:
         if module.trainer.received_sigterm:  # no loop of Lightning runs that would look
             raise SIGTERMException
         yield scan.to(module.device)
-
-
-def _bank_features(module: PatchModule, data: ZeroShotDataModule, options: dict[str, Any]) -> Tensor:
-    rows = []
-    for scan in scan_batches(data.bank_dataloader(), module, "Features of the training scans"):
-        features = module.features(scan)
-        wanted = torch.ones_like(scan.cells) if options["bank_cells"] == "all" else scan.cells
-        rows.append(features[wanted].float().cpu())
-    return torch.cat(rows) if rows else torch.zeros(0, 0)

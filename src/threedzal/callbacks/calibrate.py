@@ -17,7 +17,7 @@ from torch import Tensor
 from threedzal.calibration import best_f1_threshold, choose_weights, map_criterion, score_criterion
 from threedzal.data.scan import Scan
 from threedzal.detector import Calibration, Detector
-from threedzal.distributed import gather_objects
+from threedzal.distributed import gather_dealt
 from threedzal.scoring import Scores, ScoreScales, ScoreWeights
 
 
@@ -91,7 +91,7 @@ def score_scans(detector: Detector, batches: Iterable[Scan]) -> ScoredScans | No
         raw = detector.score(scan).raw
         scores = Scores(**{name: value.cpu() for name, value in vars(raw).items()})
         parts.append(ScoredScans(scores, scan.mask[:, 0].cpu(), scan.object.cpu()))
-    parts = gather_objects(parts)
+    parts = gather_dealt(parts)
     if not parts:
         return None
     scores = {name: torch.cat([getattr(part.scores, name) for part in parts]) for name in vars(parts[0].scores)}

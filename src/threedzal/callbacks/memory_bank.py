@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from threedzal.memory import MemoryBank
 from threedzal.module import Method, PatchModule
 
 FITTED = "fitted.ckpt"
+HERE = ("self", "state", "scratch")  # of this call alone: not in the fitted file
 SCORES = ("fused", "distance", "classification", "foreground")
 
 
@@ -34,7 +36,13 @@ class MemoryBankCallback(Callback):
     bank: its threshold is measured, the rest is the same.
 
     Args:
-        coreset: Share of the patches that the bank keeps.
+        coreset: Share of the patches that the bank keeps; above 1, how many.
+        coreset_mode: `exact` chooses among all patches, which wait for it on disk when they are many; `composed` among
+            those chosen of each group of patches, so that no more than twice the bank is kept, and says what it loses.
+        coreset_group: Patches of a group.
+        precision: Of the patches while the bank is built and in the fitted file; `float16` halves both, to 3 digits.
+        build_memory: GiB of patches that a process keeps in memory while the bank is built.
+        scratch: Folder for the others, on a disk that all machines of a run see; by default the run's.
         bank_cells: Patches of `all` grid cells, as the paper counts them, or of `object` cells only.
         index: FAISS factory string.
         neighbours: b of eq. (6).
@@ -64,6 +72,11 @@ class MemoryBankCallback(Callback):
     def __init__(
         self,
         coreset: float = 0.1,
+        coreset_mode: Literal["exact", "composed"] = "exact",
+        coreset_group: int = 25_000,
+        precision: Literal["float32", "float16"] = "float32",
+        build_memory: float = 1.0,
+        scratch: str | None = None,
         bank_cells: Literal["all", "object"] = "all",
         index: str = "Flat",
         neighbours: int = 3,
@@ -88,9 +101,17 @@ class MemoryBankCallback(Callback):
         state_rows: int = 20000,
     ) -> None:
         given = locals()
-        self.options = {name: value for name, value in given.items() if name not in ("self", "state")}
-        if not 0 < coreset <= 1:
-            raise UserError(f"memory_bank.coreset is {coreset}, but it is a share of the patches: above 0, at most 1")
+        self.options = {name: value for name, value in given.items() if name not in HERE}
+        if not (0 < coreset <= 1 or coreset > 1 and coreset == int(coreset)):
+            raise UserError(
+                f"memory_bank.coreset is {coreset}, but it is a share of the patches, above 0 and at most 1, or "
+                "how many of them, a whole number above 1"
+            )
+        if coreset_group < 1 or build_memory <= 0:
+            raise UserError(
+                f"memory_bank.coreset_group is {coreset_group} and memory_bank.build_memory {build_memory}, "
+                "but wanted a group of at least 1 patch, and memory above 0"
+            )
         if weights != "auto" and (len(weights) != 2 or min(weights) < 0 or max(weights) == 0):
             raise UserError(f"memory_bank.weights is {weights}, but wanted auto or two numbers [w_d, w_c], not both 0")
         if state is not None and (reference == "training" or state_rows < 1):
@@ -98,7 +119,7 @@ class MemoryBankCallback(Callback):
                 f"memory_bank.state keeps the scans of a batch, but memory_bank.reference is {reference} and "
                 f"memory_bank.state_rows {state_rows}: use reference batch or both, and some rows"
             )
-        self.reference, self.state = reference, state
+        self.reference, self.state, self.scratch = reference, state, scratch
         self.batch_options = BatchOptions(
             neighbours=batch_neighbours,
             fusion=batch_fusion,
@@ -120,6 +141,8 @@ class MemoryBankCallback(Callback):
         if self.detector is not None:
             if self.detector.bank is not None:
                 state["bank"] = self.detector.bank.state_dict()
+                if self.options["precision"] == "float16":  # the rows were rounded to it when they were chosen
+                    state["bank"]["features"] = state["bank"]["features"].half()
             state["calibration"] = self.detector.calibration.to_dict()
         return state
 
@@ -142,13 +165,17 @@ class MemoryBankCallback(Callback):
 
     def _fitted(self, trainer: Trainer, module: Method) -> None:
         if module.judges_scans:
-            self.detector = build_detector(module, trainer.datamodule, self.options)
+            self.detector = self._built(trainer, module)
         self._saved = True
         folder = trainer.log_dir
         if folder is not None and not trainer.fast_dev_run:
             path = Path(folder) / FITTED
             trainer.save_checkpoint(path)
             rank_zero_info(f"Fitted file: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+    def _built(self, trainer: Trainer, module: Method) -> Detector:
+        scratch = self.scratch or trainer.log_dir or tempfile.gettempdir()
+        return build_detector(module, trainer.datamodule, self.options, scratch=scratch)
 
     # when scans are scored ------------------------------------------------------------------------------------------
 
@@ -181,7 +208,7 @@ class MemoryBankCallback(Callback):
             self.detector = make_detector(module, bank, trainer.datamodule, self.options, calibration)
         elif self.detector is None:
             rank_zero_info("The checkpoint is not of a finished fit: finishing it with the scans of training")
-            self.detector = build_detector(module, trainer.datamodule, self.options)
+            self.detector = self._built(trainer, module)
 
     def _batch_judge(self, trainer: Trainer, module: Method, records: list[ScanRecord]) -> BatchJudge | None:
         if self.reference == "training":

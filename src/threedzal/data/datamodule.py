@@ -331,7 +331,7 @@ class ZeroShotDataModule(LightningDataModule):
         """
         pool = self.pool if self.pseudo_records else InterestPool([])
         dataset = PseudoScanDataset(self._scans(self.pseudo_records), pool, self.scan_anomalies, self.hparams.seed)
-        return self._loader(dataset, UnpaddedSampler(len(dataset), **self._ranks()), collate_scans)
+        return self._dealt_loader(dataset)
 
     def bank_dataloader(self) -> DataLoader:
         """All good training scans, once each."""
@@ -365,8 +365,13 @@ class ZeroShotDataModule(LightningDataModule):
     def _scan_loader(
         self, records: list[ScanRecord], *, sharded: bool = True, batch_size: int | None = None, fpfh: bool = True
     ) -> DataLoader:
-        sampler = UnpaddedSampler(len(records), **(self._ranks() if sharded else {}))
-        return self._loader(self._scans(records, fpfh=fpfh), sampler, collate_scans, batch_size)
+        return self._dealt_loader(self._scans(records, fpfh=fpfh), sharded=sharded, batch_size=batch_size)
+
+    def _dealt_loader(self, dataset, *, sharded: bool = True, batch_size: int | None = None) -> DataLoader:
+        """Each scan once: over all processes, or on every one of them."""
+        batch_size = batch_size or self.hparams.batch_size
+        sampler = UnpaddedSampler(len(dataset), batch_size=batch_size, **(self._ranks() if sharded else {}))
+        return self._loader(dataset, sampler, collate_scans, batch_size)
 
     def _loader(self, dataset, sampler, collate, batch_size: int | None = None) -> DataLoader:
         return DataLoader(

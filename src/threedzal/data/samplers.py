@@ -33,13 +33,19 @@ class EpochSampler(DistributedSampler):
 
 
 class UnpaddedSampler(DistributedSampler):
-    """Each index once over all processes, in order: a bank or a metric must not count a scan twice."""
+    """Each index once over all processes, in order: a bank or a metric must not count a scan twice.
 
-    def __init__(self, length: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self.length, self.rank, self.num_replicas, self.epoch = length, rank, world_size, 0
+    Whole batches are dealt out in turn, so that a batch holds the same scans whatever the number of processes, and
+    what is computed of it is the same to the last bit. A process may get none; its length is 1 all the same, since
+    Lightning skips a loop without a batch, and with it the hooks in which the processes meet.
+    """
+
+    def __init__(self, length: int, *, batch_size: int = 1, rank: int = 0, world_size: int = 1) -> None:
+        self.length, self.batch_size, self.rank, self.num_replicas, self.epoch = length, batch_size, rank, world_size, 0
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.length, self.num_replicas))
+        return max(sum(1 for _ in self), min(1, self.length))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.rank, self.length, self.num_replicas))
+        for first in range(self.rank * self.batch_size, self.length, self.num_replicas * self.batch_size):
+            yield from range(first, min(first + self.batch_size, self.length))

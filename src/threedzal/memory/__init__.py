@@ -2,5 +2,6 @@
 
 from threedzal.memory.bank import MemoryBank
 from threedzal.memory.coreset import greedy_coreset
+from threedzal.memory.rows import BankRows, RowOptions
 
-__all__ = ["MemoryBank", "greedy_coreset"]
+__all__ = ["BankRows", "MemoryBank", "RowOptions", "greedy_coreset"]
