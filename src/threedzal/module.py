@@ -34,6 +34,7 @@ class Method(LightningModule):
         if stage == "fit" and not any(p.requires_grad for p in self.parameters()):
             rank_zero_info("There is nothing to train: the memory bank is all that is fitted")
             self.trainer.limit_train_batches = 0  # Lightning skips the loop and goes on to the end of `fit`
+            self.trainer.strategy.configure_ddp = lambda: None  # torch refuses to wrap what has no gradient
         if self.trainer.ckpt_path is None:
             self.load_pretrained()
 
