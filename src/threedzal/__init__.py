@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from threedzal.baselines import BTF
     from threedzal.callbacks import MemoryBankCallback
     from threedzal.data.datamodule import ZeroShotDataModule
     from threedzal.detector import Detector, Prediction, load
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from threedzal.plus import ThreeDZALPlus
 
 __all__ = [
+    "BTF",
     "Detector",
     "MemoryBankCallback",
     "Prediction",
@@ -20,6 +22,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "BTF": "threedzal.baselines",
     "Detector": "threedzal.detector",
     "MemoryBankCallback": "threedzal.callbacks",
     "Prediction": "threedzal.detector",

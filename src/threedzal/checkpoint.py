@@ -12,6 +12,7 @@ from threedzal.errors import UserError
 
 # The methods that a fitted file may name. A table, so that no file can have anything else imported.
 METHODS = {
+    "BTF": "threedzal.baselines.btf",
     "ThreeDZAL": "threedzal.model",
     "ThreeDZALPlus": "threedzal.plus",
 }

@@ -34,8 +34,10 @@ class ScoringOptions:
 
     neighbours: int = 3  # b of eq. (6)
     reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim"
+    reweight_nearest: Literal["included", "left_out"] = "included"
     eta: float = 0.1  # of eq. (8)
     blur: float = 4.0  # sigma in pixels, eqs. (7) and (10)
+    map_precision: Literal["float", "8bit"] = "float"  # of the distance map
     rim: float = 0.0  # sigma in pixels of `rim_weight` on the fused map; 0, the paper, leaves the rim as it is
     object_score: Literal["sum", "map"] = "sum"  # eq. (12), or the maximum of the fused map
 
@@ -140,7 +142,9 @@ class Detector:
             size=size,
             neighbours=options.neighbours,
             reweight_temperature=options.reweight_temperature,
+            reweight_nearest=options.reweight_nearest,
             sigma=options.blur,
+            precision=options.map_precision,
         )
         probability = self.method.abnormality(scan, eta=options.eta)
         judged = torch.zeros_like(scan.cells, dtype=torch.float32) if probability is None else probability
@@ -201,7 +205,9 @@ class Detector:
             method.to(device),
             MemoryBank.from_state_dict(state["bank"]).to(device) if "bank" in state else None,
             preparation=ScanPreparation(**{f.name: data[f.name] for f in fields(ScanPreparation) if f.name in data}),
-            options=ScoringOptions(**{f.name: state["options"][f.name] for f in fields(ScoringOptions)}),
+            options=ScoringOptions(
+                **{f.name: state["options"][f.name] for f in fields(ScoringOptions) if f.name in state["options"]}
+            ),
             calibration=Calibration.from_dict(state["calibration"]),
         )
 

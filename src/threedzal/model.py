@@ -14,6 +14,7 @@ from torchmetrics.classification import BinaryAUROC
 
 from threedzal.data.pseudo_anomalies import ADDING, NORMAL, REMOVING, PatchBatch
 from threedzal.data.scan import Scan
+from threedzal.features.grid import as_patches
 from threedzal.features.pointnet2 import PointNet2
 from threedzal.features.rgb import RGBFeatures
 from threedzal.losses import contrastive_loss, disentanglement_loss, normalcy_loss
@@ -86,9 +87,9 @@ class ThreeDZAL(PatchModule):
         parts = []
         if self.rgb is not None:
             grid = math.isqrt(scan.cells.shape[1])
-            parts.append(self.rgb(scan.rgb, grid=grid).flatten(2).transpose(1, 2))  # (B,P,1536)
+            parts.append(as_patches(self.rgb(scan.rgb, grid=grid)))  # (B,P,1536)
         if "fpfh" in self.hparams.branches:
-            parts.append(scan.fpfh.flatten(2).transpose(1, 2))  # (B,P,33)
+            parts.append(as_patches(scan.fpfh))  # (B,P,33)
         if self.encoder is not None:
             parts.append(self._on_cells(self.encoder, scan))  # (B,P,32)
         return torch.cat(parts, dim=2)
@@ -119,8 +120,7 @@ class ThreeDZAL(PatchModule):
 
     def load_pretrained(self) -> None:
         if self.rgb is not None:
-            options = {"backbone": self.hparams.backbone, "layers": self.hparams.layers}
-            self.rgb.load_state_dict(RGBFeatures(weights=self.hparams.rgb_weights, **options).state_dict())
+            self.rgb.fetch(self.hparams.rgb_weights)
 
     # joint training -------------------------------------------------------------------------------------------------
 

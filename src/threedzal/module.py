@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -20,6 +23,14 @@ class Method(LightningModule):
     uses_rgb = True  # a scan without a picture is refused
     uses_fpfh = True  # scans must come with their FPFH
     uses_pseudo_anomalies = True  # it learns from them: without classes to make them out of it cannot be fitted
+
+    @classmethod
+    def brings(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Options of `data` and `memory_bank` that follow from the method's own `options`, where none are given.
+
+        The command line takes them up; they give way to what the user says.
+        """
+        return {}
 
     def outputs(self, scan: Scan) -> Tensor | tuple[Tensor, Tensor]:
         """What a `Detector` makes its scores of: features, or a map and a score."""

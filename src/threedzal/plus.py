@@ -20,6 +20,7 @@ from torchmetrics.classification import BinaryAUROC
 
 from threedzal.data.scan import Scan
 from threedzal.errors import UserError
+from threedzal.features.grid import as_patches
 from threedzal.features.instance import SIMILARITY_WIDTH, instance_normalise, self_similarity
 from threedzal.features.relief import RELIEF_WIDTH, relief_features, surface_normals
 from threedzal.features.rgb import RGBFeatures
@@ -135,13 +136,13 @@ class ThreeDZALPlus(PatchModule):
             images.append(blocks["rgb"])
         if "normals" in wanted:
             picture = NORMALS_CONTRAST * surface_normals(scan.xyz, scan.valid, scan.object)
-            blocks["normals"] = self._normalised(_patches(self.rgb(picture, grid=grid)), cells)
+            blocks["normals"] = self._normalised(as_patches(self.rgb(picture, grid=grid)), cells)
             images.append(blocks["normals"])
         if "relief" in wanted:
             relief = relief_features(scan.xyz, scan.valid, scan.object, grid=grid)
-            blocks["relief"] = self._normalised(_patches(relief), cells)
+            blocks["relief"] = self._normalised(as_patches(relief), cells)
         if "fpfh" in wanted:
-            blocks["fpfh"] = self._normalised(_patches(scan.fpfh), cells)
+            blocks["fpfh"] = self._normalised(as_patches(scan.fpfh), cells)
         if "similarity" in wanted:
             levels = [level for image in images for level in self._levels(image).values()]
             reach = max(1, round(OVERLAP * grid))
@@ -157,7 +158,7 @@ class ThreeDZALPlus(PatchModule):
         """(B,P,sum of the layers' channels); the last picture's are kept."""
         if self._seen is None or self._seen[0] is not scan.rgb:
             grid = math.isqrt(scan.cells.shape[1])
-            self._seen = (scan.rgb, _patches(self.rgb(scan.rgb, grid=grid)))
+            self._seen = (scan.rgb, as_patches(self.rgb(scan.rgb, grid=grid)))
         return self._seen[1]
 
     def _levels(self, features: Tensor) -> dict[int, Tensor]:
@@ -165,8 +166,7 @@ class ThreeDZALPlus(PatchModule):
         return dict(zip(self._widths, features.split(list(self._widths.values()), dim=2), strict=True))
 
     def load_pretrained(self) -> None:
-        options = {"backbone": self.hparams.backbone, "layers": self.hparams.layers}
-        self.rgb.load_state_dict(RGBFeatures(weights=self.hparams.rgb_weights, **options).state_dict())
+        self.rgb.fetch(self.hparams.rgb_weights)
 
     # training -------------------------------------------------------------------------------------------------------
 
@@ -250,8 +250,3 @@ def balanced_loss(logits: Tensor, abnormal: Tensor) -> Tensor:
     weights = torch.where(abnormal, 0.5 / abnormal.sum().clamp(min=1), 0.5 / (~abnormal).sum().clamp(min=1))
     losses = F.binary_cross_entropy_with_logits(logits.float(), abnormal.float(), reduction="none")
     return (weights * losses).sum()
-
-
-def _patches(maps: Tensor) -> Tensor:
-    """(B,C,G,G) -> (B,P,C)"""
-    return maps.flatten(2).transpose(1, 2)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -85,7 +86,9 @@ def distance_scores(
     size: tuple[int, int],
     neighbours: int = 3,
     reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
+    reweight_nearest: Literal["included", "left_out"] = "included",
     sigma: float = 4.0,
+    precision: Literal["float", "8bit"] = "float",
     cells: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Eqs. (4) to (7): the distance map (B, H, W) and object score (B,).
@@ -96,16 +99,25 @@ def distance_scores(
         size: (H, W) of the map.
         neighbours: b of eq. (6); 1 switches the reweighting off (as printed it would make every score 0).
         reweight_temperature: distances in eq. (6)'s exponents are divided by sqrt(D), or by one as printed.
+        reweight_nearest: whether `f*` is among its own b neighbours in eq. (6)'s sum; BTF's code has it left out.
         sigma: of the blur, in map pixels.
+        precision: of the map that is blurred; see `realign`.
         cells: (B, P) bool, the cells that compete for the object score; None: all. The map is of all.
     """
     batch, patches, width = features.shape
     distances, rows = bank.search(features.reshape(-1, width), 1)  # [B * P, 1]
     distances, rows = distances.view(batch, patches), rows.view(batch, patches)
     score = reweighted_score(
-        features, distances, rows, bank, neighbours=neighbours, reweight_temperature=reweight_temperature, cells=cells
+        features,
+        distances,
+        rows,
+        bank,
+        neighbours=neighbours,
+        reweight_temperature=reweight_temperature,
+        reweight_nearest=reweight_nearest,
+        cells=cells,
     )
-    return realign(distances, size=size, sigma=sigma), score
+    return realign(distances, size=size, sigma=sigma, precision=precision), score
 
 
 def reweighted_score(
@@ -116,6 +128,7 @@ def reweighted_score(
     *,
     neighbours: int = 3,
     reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
+    reweight_nearest: Literal["included", "left_out"] = "included",
     cells: Tensor | None = None,
 ) -> Tensor:
     """Eqs. (4) to (6): `(1 - exp(|f(x*) - f*| / t) / sum_{f in N_b(f*)} exp(|f(x*) - f| / t)) * S*`, (B,) float32.
@@ -140,6 +153,8 @@ def reweighted_score(
     query = features[scans, worst].float()  # f(x*), [B, D]
     nearest = bank.features[rows[scans, worst].to(bank.features.device)]  # f*, [B, D]
     around = bank.search(nearest, neighbours)[1]  # N_b(f*), [B, b]
+    if reweight_nearest == "left_out":
+        around = around[:, 1:]
     temperature = math.sqrt(features.shape[-1]) if reweight_temperature == "sqrt_dim" else 1.0
     to_around = torch.linalg.vector_norm(bank.features[around].to(query.device) - query[:, None], dim=-1)  # [B, b]
     to_nearest = torch.linalg.vector_norm(nearest.to(query.device) - query, dim=-1)  # [B]
@@ -204,13 +219,19 @@ def abnormal_probability(points: Tensor, classifier: Classifier, *, chunk: int =
     return torch.cat(parts) if parts else points.new_zeros(0)
 
 
-def realign(values: Tensor, *, size: tuple[int, int], sigma: float = 4.0) -> Tensor:
-    """`B(R(box(values)))` of eqs. (7) and (10): (B, P) cell values -> bilinear resize -> Gaussian blur: (B, H, W)."""
+def realign(
+    values: Tensor, *, size: tuple[int, int], sigma: float = 4.0, precision: Literal["float", "8bit"] = "float"
+) -> Tensor:
+    """`B(R(box(values)))` of eqs. (7) and (10): (B, P) cell values -> bilinear resize -> Gaussian blur: (B, H, W).
+
+    `precision` 8bit is BTF's released code: see `blur_in_8_bits`.
+    """
     grid = math.isqrt(values.shape[1])
     if grid * grid != values.shape[1]:
         raise ValueError(f"realign: got {values.shape[1]} cells a scan; wanted a square number.")
     tiles = values.view(-1, 1, grid, grid)
-    return gaussian_blur(F.interpolate(tiles, size=size, mode="bilinear", align_corners=False)[:, 0], sigma=sigma)
+    maps = F.interpolate(tiles, size=size, mode="bilinear", align_corners=False)[:, 0]
+    return blur_in_8_bits(maps, radius=sigma) if precision == "8bit" else gaussian_blur(maps, sigma=sigma)
 
 
 def gaussian_blur(maps: Tensor, *, sigma: float = 4.0) -> Tensor:
@@ -223,6 +244,19 @@ def gaussian_blur(maps: Tensor, *, sigma: float = 4.0) -> Tensor:
     rows, columns = (_blur_matrix(length, sigma).to(maps) for length in maps.shape[1:])
     with full_precision(maps.device):
         return rows @ maps @ columns.T
+
+
+def blur_in_8_bits(maps: Tensor, *, radius: float = 4.0) -> Tensor:
+    """Blur maps (B, H, W), not negative, as pictures: each in 256 steps of its maximum, by Pillow's three box blurs.
+
+    What PatchCore's and BTF's released code does; it moves a map by up to half a percent of its maximum.
+    """
+    from PIL import Image, ImageFilter
+
+    kernel, peaks = ImageFilter.GaussianBlur(radius), maps.amax(dim=(1, 2), keepdim=True)
+    steps = (255 * maps / peaks.where(peaks > 0, 1.0)).byte().cpu().numpy()  # rounded down
+    blurred = [np.asarray(Image.fromarray(picture).filter(kernel)) for picture in steps]
+    return torch.from_numpy(np.stack(blurred)).to(maps) / 255 * peaks if len(maps) else maps
 
 
 def foreground_map(cells: Tensor, *, size: tuple[int, int], sigma: float = 4.0) -> Tensor:

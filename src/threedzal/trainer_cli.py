@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
-import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -70,16 +72,17 @@ class CLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
-        """Parse `args`, under which lie the options that the fitted file named by `--ckpt_path` was made with."""
+        """Parse `args`, under which lie the options that the fitted file named by `--ckpt_path` was made with.
+
+        Without a fitted file, the options that the method brings lie there.
+        """
         subcommand, path = next((a for a in args if not a.startswith("-")), None), _value_of("--ckpt_path", args)
-        if subcommand not in ("validate", "test", "predict") or path is None:
-            self.config = parser.parse_args(args)
+        if subcommand in ("validate", "test", "predict") and path is not None:
+            self.config = parser.parse_args(_over(read_options(path), subcommand, args))
             return
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump(read_options(path), file)
-            file.flush()
-            at = args.index(subcommand) + 1
-            self.config = parser.parse_args([*args[:at], "--config", file.name, *args[at:]])
+        self.config = parser.parse_args(args)
+        if brought := _brought(self.config[subcommand].model):
+            self.config = parser.parse_args(_over(brought, subcommand, args))
 
     def instantiate_classes(self) -> None:
         try:
@@ -115,6 +118,18 @@ class CLI(LightningCLI):
         if config.get("ckpt_path"):
             model = read_options(config.ckpt_path)["model"]
             self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
+
+
+def _brought(model: Namespace) -> dict[str, Any]:
+    """What the method's class says that its own options ask of the others."""
+    module, name = model.class_path.rsplit(".", 1)
+    return getattr(import_module(module), name).brings(model.init_args.as_dict())
+
+
+def _over(options: dict[str, Any], subcommand: str, args: list[str]) -> list[str]:
+    """`args` with `options` as a config before all others, so that each of these goes over it."""
+    at = args.index(subcommand) + 1
+    return [*args[:at], "--config", json.dumps(options), *args[at:]]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -38,7 +38,8 @@ class MemoryBankCallback(Callback):
     Args:
         coreset: Share of the patches that the bank keeps; above 1, how many.
         coreset_mode: `exact` chooses among all patches, which wait for it on disk when they are many; `composed` among
-            those chosen of each group of patches, so that no more than twice the bank is kept, and says what it loses.
+            those chosen of each group of patches, so that no more than twice the bank is kept, and says what it loses;
+            `released` as BTF's released code does.
         coreset_group: Patches of a group.
         precision: Of the patches while the bank is built and in the fitted file; `float16` halves both, to 3 digits.
         build_memory: GiB of patches that a process keeps in memory while the bank is built.
@@ -47,8 +48,10 @@ class MemoryBankCallback(Callback):
         index: FAISS factory string.
         neighbours: b of eq. (6).
         reweight_temperature: Divisor of the distances in eq. (6): `sqrt_dim` (PatchCore's released code) or `one`.
+        reweight_nearest: Whether f* is `included` in its own neighbours, or `left_out` (PatchCore's released code).
         eta: Size of the input perturbation, eq. (8).
         blur: Sigma of the Gaussian blur of maps, in pixels.
+        map_precision: The distance map is blurred in `float`, or in `8bit` as a picture (PatchCore's released code).
         weights: [w_d, w_c] of eqs. (11) and (12), or `auto`: chosen on pseudo-anomalous validation scans.
         score_scale: `validation` divides each raw score by its mean over the training classes' `validation/good`;
             `spread` by its standard deviation on the good ones among the scans that weights are chosen on.
@@ -72,7 +75,7 @@ class MemoryBankCallback(Callback):
     def __init__(
         self,
         coreset: float = 0.1,
-        coreset_mode: Literal["exact", "composed"] = "exact",
+        coreset_mode: Literal["exact", "composed", "released"] = "exact",
         coreset_group: int = 25_000,
         precision: Literal["float32", "float16"] = "float32",
         build_memory: float = 1.0,
@@ -81,8 +84,10 @@ class MemoryBankCallback(Callback):
         index: str = "Flat",
         neighbours: int = 3,
         reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
+        reweight_nearest: Literal["included", "left_out"] = "included",
         eta: float = 0.1,
         blur: float = 4.0,
+        map_precision: Literal["float", "8bit"] = "float",
         weights: Literal["auto"] | list[float] = "auto",
         score_scale: Literal["validation", "spread", "none"] = "validation",
         rim: float = 0.0,

@@ -36,6 +36,8 @@ class ScanPreparation:
     min_valid_points: int = 16
     background: Literal["remove", "keep"] = "remove"
     pad_to_square: bool = True
+    nearest: Literal["centre", "corner"] = "centre"
+    pooling: Literal["padded", "unpadded"] = "padded"
     patch_source: Literal["neighbours", "grid"] = "neighbours"
     patch_scale: Literal["unit", "scan", "metric"] = "unit"
     normals: Literal["oriented", "raw"] = "oriented"
@@ -141,12 +143,13 @@ def prepare_scan(
         outline = silhouette(foreground)
 
     fit = partial(_fit, size=preparation.image_size, pad=preparation.pad_to_square)
-    valid = fit(torch.from_numpy(foreground & measured)[None].float(), mode="nearest-exact")[0] > 0
+    nearest = _nearest(preparation)
+    valid = fit(torch.from_numpy(foreground & measured)[None].float(), mode=nearest)[0] > 0
     outline = torch.from_numpy(outline)[None].float()
     picture_fit = partial(fit, size=preparation.rgb_size or preparation.image_size)
     picture = _normalise(rgb, picture_fit, picture_fit(outline, mode="nearest-exact")[0] > 0)
     outline = fit(outline, mode="nearest-exact")[0] > 0
-    points = fit(torch.from_numpy(xyz).permute(2, 0, 1), mode="nearest-exact") * valid
+    points = fit(torch.from_numpy(xyz).permute(2, 0, 1), mode=nearest) * valid
     truth = torch.zeros(height, width) if mask is None else torch.from_numpy(mask).float()
     patches, cells = grid_patches(points, valid, preparation=preparation)
     return Scan(
@@ -189,6 +192,11 @@ def _fit(image: Tensor, *, size: int, pad: bool, mode: str) -> Tensor:
     return F.interpolate(image[None], size=(size, size), mode=mode, **options)[0]
 
 
+def _nearest(preparation: ScanPreparation) -> str:
+    """torch's name for the pixel of the old scan that a pixel of the resized one is: at its centre, or its corner."""
+    return {"centre": "nearest-exact", "corner": "nearest"}[preparation.nearest]
+
+
 def _normalise(rgb: np.ndarray | None, fit, outline: Tensor) -> Tensor:
     if rgb is None:
         return torch.zeros(3, *outline.shape)
@@ -218,7 +226,8 @@ def _fpfh_points(xyz, foreground, points: Tensor, valid: Tensor, preparation: Sc
     if preparation.fpfh_size is None:
         return points, valid
     side = max(xyz.shape[:2]) if preparation.pad_to_square else preparation.fpfh_size
-    fit = partial(_fit, size=min(side, preparation.fpfh_size), pad=preparation.pad_to_square, mode="nearest-exact")
+    size, pad = min(side, preparation.fpfh_size), preparation.pad_to_square
+    fit = partial(_fit, size=size, pad=pad, mode=_nearest(preparation))
     inside = fit(torch.from_numpy(foreground)[None].float())[0] > 0
     return fit(torch.from_numpy(xyz).permute(2, 0, 1)) * inside, inside
 
@@ -236,11 +245,12 @@ def _fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) ->
     def compute() -> dict[str, np.ndarray]:
         from threedzal.features import fpfh, fpfh_grid
 
-        return {"fpfh": fpfh_grid(fpfh(points[None], valid[None], **options), grid=preparation.grid)[0].numpy()}
+        maps = fpfh(points[None], valid[None], **options)
+        return {"fpfh": fpfh_grid(maps, grid=preparation.grid, pooling=preparation.pooling)[0].numpy()}
 
     if cache is None:
         return torch.from_numpy(compute()["fpfh"])
     from threedzal.features.cache import digest
 
-    key = digest("fpfh", preparation.grid, repr(sorted(options.items())), points.numpy())
+    key = digest("fpfh", preparation.grid, preparation.pooling, repr(sorted(options.items())), points.numpy())
     return torch.from_numpy(cache.get_or_compute(key, compute)["fpfh"])

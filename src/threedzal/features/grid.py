@@ -1,23 +1,33 @@
 """From pixels to patches: how every map of a branch comes to the patch grid."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Pooling = Literal["padded", "unpadded"]
 
-def to_grid(maps: Tensor, *, grid: int) -> Tensor:
+
+def to_grid(maps: Tensor, *, grid: int, pooling: Pooling = "padded") -> Tensor:
     """maps (B, C, H, W) -> (B, C, grid, grid): 3x3 average (stride 1), then adaptive average, as BTF resizes.
 
     **Reading**: the 3x3 average is padded by 1 and counts only pixels inside the picture, so that a cell of the grid
-    stays where it is in the picture and its rim is not darkened (BTF's code does not pad, which stretches the map by
-    a pixel at each side). A map coarser than the grid is repeated, a finer one averaged.
+    stays where it is in the picture and its rim is not darkened. `unpadded` is BTF's released code, which loses a pixel
+    at each side and so stretches the map. A map coarser than the grid is repeated, a finer one averaged.
     """
     with torch.autocast(maps.device.type, enabled=False):  # means keep the precision of what they average
-        rows, columns = (_averages(size, grid).to(maps) for size in maps.shape[2:])
+        rows, columns = (_averages(size, grid, pooling).to(maps) for size in maps.shape[2:])
         return rows @ (maps @ columns.T)
 
 
-def _averages(size: int, grid: int) -> Tensor:
+def as_patches(maps: Tensor) -> Tensor:
+    """(B, C, grid, grid) -> (B, P, C), the grid's cells in row-major order."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+def _averages(size: int, grid: int, pooling: Pooling) -> Tensor:
     """Both averages along one axis as one matrix (grid, size): two small products are ten times faster than pooling."""
-    smooth = F.avg_pool1d(torch.eye(size, dtype=torch.float64), 3, stride=1, padding=1, count_include_pad=False)
+    padding = 1 if pooling == "padded" else 0
+    smooth = F.avg_pool1d(torch.eye(size, dtype=torch.float64), 3, stride=1, padding=padding, count_include_pad=False)
     return F.adaptive_avg_pool1d(smooth, grid).T

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from threedzal.errors import UserError
-from threedzal.features.grid import to_grid
+from threedzal.features.grid import Pooling, to_grid
 
 WAYS_OUT = "give a local weights file (.safetensors or .pth), or `weights: random`"
 
@@ -35,7 +35,7 @@ class RGBFeatures(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        self.grid = grid
+        self.grid, self._made_of = grid, {"backbone": backbone, "layers": layers}
         if weights == "pretrained":
             self.network = _pretrained(backbone, layers)
         elif weights == "random":
@@ -53,12 +53,16 @@ class RGBFeatures(nn.Module):
         """Frozen: batch norms keep their statistics whatever the trainer asks for."""
         return super().train(False)
 
+    def fetch(self, weights: str | Path) -> None:
+        """Take up the weights that the constructor would have taken up for `weights`."""
+        self.load_state_dict(RGBFeatures(**self._made_of, weights=weights).state_dict())
+
     @torch.no_grad()
-    def forward(self, rgb: Tensor, *, grid: int | None = None) -> Tensor:
+    def forward(self, rgb: Tensor, *, grid: int | None = None, pooling: Pooling = "padded") -> Tensor:
         """`grid`: another than the one given at the start."""
         if self.empty:
             raise RuntimeError('RGBFeatures was made with weights="checkpoint" and no state has been loaded since.')
-        return torch.cat([to_grid(features, grid=grid or self.grid) for features in self.network(rgb)], 1)
+        return torch.cat([to_grid(f, grid=grid or self.grid, pooling=pooling) for f in self.network(rgb)], 1)
 
 
 def _create(backbone: str, layers: tuple[int, ...], **options) -> nn.Module:

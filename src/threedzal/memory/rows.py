@@ -20,6 +20,7 @@ from threedzal.memory.distances import full_precision
 from threedzal.memory.farthest import PointSet, farthest_first
 from threedzal.memory.numbering import Numbering
 from threedzal.memory.projection import EPS, draw_projection, project, projection_dim
+from threedzal.memory.released import farthest_first_in_half
 from threedzal.memory.shared import assembled
 from threedzal.memory.store import RowStore
 
@@ -36,7 +37,9 @@ class RowOptions:
 
     Args:
         coreset: share of the rows that the bank keeps; above 1, how many.
-        mode: `exact`, greedy over all rows; `composed`, greedy over what greedy keeps of each group of rows.
+        mode: `exact`, greedy over all rows; `composed`, greedy over what greedy keeps of each group of rows;
+            `released`, from the first row on, and in half precision where rows are so few numbers that they are not
+            projected: the choice of BTF's released code (where they are, its projection depends on what ran before).
         group: rows of a group.
         precision: of the rows on their way.
         memory: GiB of rows that a process keeps in memory; when they are more they go to a file.
@@ -45,7 +48,7 @@ class RowOptions:
     """
 
     coreset: float = 0.1
-    mode: Literal["exact", "composed"] = "exact"
+    mode: Literal["exact", "composed", "released"] = "exact"
     group: int = 25_000
     precision: Literal["float32", "float16"] = "float32"
     memory: float = 1.0
@@ -54,7 +57,8 @@ class RowOptions:
 
     def size(self, rows: int) -> int:
         """How many of `rows` rows the bank keeps, at least one."""
-        return max(1, min(rows, round(self.coreset * rows if self.coreset <= 1 else self.coreset)))
+        share = self.coreset * rows if self.coreset <= 1 else self.coreset
+        return max(1, min(rows, int(share) if self.mode == "released" else round(share)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class BankRows:
         self._seen += len(features)
         if not torch.isfinite(features).all():
             raise UserError("features hold NaN or infinite values, and so would the memory bank: check the scans")
-        if self.options.mode == "exact":
+        if self.options.mode != "composed":
             if self._kept.blocks == 0:
                 self._require_room(features.shape[1])
             self._kept.append(features)
@@ -134,10 +138,16 @@ class BankRows:
         """Greedy over the kept rows of all processes."""
         generator = torch.Generator().manual_seed(self.options.seed)
         start = int(torch.randint(numbering.total, (1,), generator=generator))
-        if self.options.mode == "exact":
-            matrix = draw_projection(numbering.total, width, generator=generator)
-        else:
+        if self.options.mode == "composed":
             matrix = self._group_matrix(width)
+        else:
+            matrix = draw_projection(numbering.total, width, generator=generator)
+        if self.options.mode == "released":
+            if matrix is None:
+                places, own = numbering.own(torch.arange(numbering.total))
+                rows = assembled(self._kept.take(own), places, numbering.total, folder=self.options.scratch)
+                return farthest_first_in_half(rows.to(self.device), size, progress=progress)
+            start = 0
         with torch.no_grad(), full_precision(self.device):
             _, own = numbering.own(torch.tensor([start]))
             held = self._kept.take(own) if len(own) else torch.zeros(1, width)
