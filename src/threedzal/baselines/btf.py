@@ -112,6 +112,12 @@ class BTF(PatchModule):
         if self.network is not None:
             self.network.fetch(self.hparams.rgb_weights)
 
+    def training_step(self, batch: Any, batch_index: int) -> None:
+        """Lightning wants one; with nothing to train it is not called."""
+
+    def configure_optimizers(self) -> None:
+        """None: nothing is trained."""
+
     def setup(self, stage: str) -> None:
         if self.hparams.parity:
             self._refuse_other_options()
@@ -119,7 +125,9 @@ class BTF(PatchModule):
 
     def _refuse_other_options(self) -> None:
         """Parity with some of its choices undone would be neither the released code nor the paper."""
-        bank = next((c for c in self.trainer.callbacks if hasattr(c, "build") and hasattr(c, "options")), None)
+        from threedzal.callbacks import MemoryBankCallback
+
+        bank = next((c for c in self.trainer.callbacks if isinstance(c, MemoryBankCallback)), None)
         given = {
             "data": getattr(self.trainer.datamodule, "hparams", {}),
             "memory_bank": getattr(bank, "options", {}),

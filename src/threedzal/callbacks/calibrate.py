@@ -100,6 +100,8 @@ def score_scans(detector: Detector, batches: Iterable[Scan]) -> ScoredScans | No
 
 def _chosen_weights(scales: ScoreScales, scans: ScoredScans) -> ScoreWeights:
     """Maps by object-only AUPRO, object scores by image AUROC: what helps the one need not help the other."""
+    if not scans.scores.classification_map.any():  # there is no classifier: nothing to weigh the distance against
+        return ScoreWeights()
     scaled = scales.apply(scans.scores)
     return ScoreWeights(
         map=choose_weights(scaled.distance_map, scaled.classification_map, map_criterion(scans.mask, scans.object)),
