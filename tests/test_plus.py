@@ -17,6 +17,7 @@ from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans
 from threedzal.data.scan_anomalies import FORMS, insert_shaded_anomalies
 from threedzal.data.shading import Light, fit_light, reshade, surface_normals
 from threedzal.errors import UserError
+from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise, self_similarity
 from threedzal.features.relief import relief_features
 from threedzal.features.relief import surface_normals as normal_picture
@@ -281,7 +282,7 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
     method = make(bank_layers=(2, 3))
     features = method.features(scans)
     assert features.shape == (2, 196, 128 + 256) == (2, 196, sum(method.branch_widths.values()))
-    expected = threedzal.plus._patches(method.rgb(scans.rgb, grid=14))[:, :, 64:]
+    expected = as_patches(method.rgb(scans.rgb, grid=14))[:, :, 64:]
     assert torch.equal(features, expected)
 
 
