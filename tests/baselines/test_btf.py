@@ -13,7 +13,9 @@ from torchvision.transforms import functional as pictures
 from threedzal.baselines.btf import BTF, PARITY
 from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan
 from threedzal.errors import UserError
-from threedzal.memory import MemoryBank, greedy_coreset
+from threedzal.memory import MemoryBank
+from threedzal.memory.released import farthest_first_in_half
+from threedzal.memory.rows import BankRows, RowOptions
 from threedzal.scoring import distance_scores
 
 SMALL = {"backbone": "resnet10t", "rgb_weights": "random"}
@@ -132,12 +134,22 @@ def test_the_released_coreset_is_the_half_precision_loop():
         distance = torch.minimum(distance, torch.linalg.norm(z - z[chosen[-1]], dim=1))
         chosen.append(int(distance.argmax()))
         distance[chosen[-1]] = 0
-    assert greedy_coreset(rows.float(), 60, rule="released").tolist() == chosen
-    assert greedy_coreset(rows.float(), 60).tolist() != chosen
+    coreset = farthest_first_in_half(rows.float(), 60)
+    assert coreset.chosen.tolist() == chosen
+    assert coreset.radius == pytest.approx(float(torch.cdist(rows, rows[chosen]).amin(1).max()), rel=2e-3)
 
 
 def test_the_released_coreset_takes_no_row_twice_where_all_are_equal():
-    assert sorted(greedy_coreset(torch.ones(9, 4), 9, rule="released").tolist()) == list(range(9))
+    assert sorted(farthest_first_in_half(torch.ones(9, 4), 9).chosen.tolist()) == list(range(9))
+
+
+def test_the_bank_of_parity_is_chosen_so_from_the_first_row_on():
+    features = torch.rand(405, 33, generator=torch.Generator().manual_seed(0))
+    with BankRows(RowOptions(mode="released"), expected=405, device=torch.device("cpu")) as rows:
+        for part in features.split(100):
+            rows.add(part)
+        chosen = rows.choose()
+    assert torch.equal(chosen.rows, features[farthest_first_in_half(features, 40).chosen])  # 40.5, cut
 
 
 def test_parity_brings_its_options_and_a_method_without_fpfh_saves_the_time():

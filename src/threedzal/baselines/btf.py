@@ -40,7 +40,8 @@ PARITY: dict[str, dict[str, Any]] = {
         "patch_size": 8,
     },
     "memory_bank": {
-        "coreset_rule": "released",
+        "coreset_mode": "released",
+        "precision": "float32",
         "reweight_nearest": "left_out",
         "map_precision": "8bit",
         "reweight_temperature": "sqrt_dim",
