@@ -29,7 +29,7 @@ PARITY: dict[str, dict[str, Any]] = {
         "background": "keep",
         "pad_to_square": False,
         "nearest": "corner",
-        "pooling": "unpadded",
+        "smoothing": "unpadded",
         "normals": "raw",
         "fpfh_backend": "open3d",
         "fpfh_radius": 0.25,
@@ -98,14 +98,14 @@ class BTF(PatchModule):
 
     def features(self, scan: Scan) -> Tensor:
         """The branches' numbers of each patch side by side, as they are: (B,P,1569) for RGB and FPFH at full size."""
-        grid, pooling = math.isqrt(scan.cells.shape[1]), "unpadded" if self.hparams.parity else "padded"
+        grid, smoothing = math.isqrt(scan.cells.shape[1]), "unpadded" if self.hparams.parity else "padded"
         parts = []
         for name in self.hparams.branches:
             if name == "fpfh":
                 maps = scan.fpfh
             else:
                 picture = scan.rgb if name == "rgb" else scan.xyz[:, 2:].expand(-1, 3, -1, -1)
-                maps = self.network(picture, grid=grid, pooling=pooling)
+                maps = self.network(picture, grid=grid, smoothing=smoothing)
             parts.append(as_patches(maps))
         return torch.cat(parts, dim=2)
 

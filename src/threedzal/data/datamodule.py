@@ -58,7 +58,7 @@ class ZeroShotDataModule(LightningDataModule):
         min_valid_points: A cell with fewer measured pixels is background.
         pad_to_square: Zero-pad a non-square scan before the resize; False stretches it.
         nearest: Which point of the scan a resized pixel takes: at its `centre`, or at its upper left `corner`.
-        pooling: The 3x3 average of a branch's maps: `padded`, or as BTF's released code has it, `unpadded`.
+        smoothing: The 3x3 average of a branch's maps: `padded`, or as BTF's released code has it, `unpadded`.
         patch_source: `neighbours` cuts every patch as the nearest points of an anchor; `grid` is the paper's letter.
         patch_scale: Divide a patch by its own radius (`unit`), the scan's median radius (`scan`), or a constant length.
         normals: `oriented` towards the camera, or `raw` as BTF has them.
@@ -116,7 +116,7 @@ class ZeroShotDataModule(LightningDataModule):
         min_valid_points: int = 16,
         pad_to_square: bool = True,
         nearest: Literal["centre", "corner"] = "centre",
-        pooling: Literal["padded", "unpadded"] = "padded",
+        smoothing: Literal["padded", "unpadded"] = "padded",
         patch_source: Literal["neighbours", "grid"] = "neighbours",
         patch_scale: Literal["unit", "scan", "metric"] = "unit",
         normals: Literal["oriented", "raw"] = "oriented",
@@ -170,7 +170,7 @@ class ZeroShotDataModule(LightningDataModule):
             background=background,
             pad_to_square=pad_to_square,
             nearest=nearest,
-            pooling=pooling,
+            smoothing=smoothing,
             patch_source=patch_source,
             patch_scale=patch_scale,
             normals=normals,

@@ -37,7 +37,7 @@ class ScanPreparation:
     background: Literal["remove", "keep"] = "remove"
     pad_to_square: bool = True
     nearest: Literal["centre", "corner"] = "centre"
-    pooling: Literal["padded", "unpadded"] = "padded"
+    smoothing: Literal["padded", "unpadded"] = "padded"
     patch_source: Literal["neighbours", "grid"] = "neighbours"
     patch_scale: Literal["unit", "scan", "metric"] = "unit"
     normals: Literal["oriented", "raw"] = "oriented"
@@ -246,11 +246,11 @@ def _fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) ->
         from threedzal.features import fpfh, fpfh_grid
 
         maps = fpfh(points[None], valid[None], **options)
-        return {"fpfh": fpfh_grid(maps, grid=preparation.grid, pooling=preparation.pooling)[0].numpy()}
+        return {"fpfh": fpfh_grid(maps, grid=preparation.grid, smoothing=preparation.smoothing)[0].numpy()}
 
     if cache is None:
         return torch.from_numpy(compute()["fpfh"])
     from threedzal.features.cache import digest
 
-    key = digest("fpfh", preparation.grid, preparation.pooling, repr(sorted(options.items())), points.numpy())
+    key = digest("fpfh", preparation.grid, preparation.smoothing, repr(sorted(options.items())), points.numpy())
     return torch.from_numpy(cache.get_or_compute(key, compute)["fpfh"])

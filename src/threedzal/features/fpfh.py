@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from threedzal.errors import UserError
-from threedzal.features.grid import Pooling, to_grid
+from threedzal.features.grid import Smoothing, to_grid
 
 
 def fpfh(
@@ -55,12 +55,12 @@ def fpfh(
     return features
 
 
-def fpfh_grid(features: Tensor, *, grid: int = 28, pooling: Pooling = "padded") -> Tensor:
+def fpfh_grid(features: Tensor, *, grid: int = 28, smoothing: Smoothing = "padded") -> Tensor:
     """FPFH maps (B, 33, H, W) -> (B, 33, grid, grid): 3x3 average, then the adaptive average of BTF's resize.
 
     Pixels without a measurement count as zeros, as in BTF, so that a cell on the rim of the object has smaller numbers.
     """
-    return to_grid(features.double(), grid=grid, pooling=pooling).float()
+    return to_grid(features.double(), grid=grid, smoothing=smoothing).float()
 
 
 @torch.no_grad()

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Pooling = Literal["padded", "unpadded"]
+Smoothing = Literal["padded", "unpadded"]
 
 
-def to_grid(maps: Tensor, *, grid: int, pooling: Pooling = "padded") -> Tensor:
+def to_grid(maps: Tensor, *, grid: int, smoothing: Smoothing = "padded") -> Tensor:
     """maps (B, C, H, W) -> (B, C, grid, grid): 3x3 average (stride 1), then adaptive average, as BTF resizes.
 
     **Reading**: the 3x3 average is padded by 1 and counts only pixels inside the picture, so that a cell of the grid
@@ -17,7 +17,7 @@ def to_grid(maps: Tensor, *, grid: int, pooling: Pooling = "padded") -> Tensor:
     at each side and so stretches the map. A map coarser than the grid is repeated, a finer one averaged.
     """
     with torch.autocast(maps.device.type, enabled=False):  # means keep the precision of what they average
-        rows, columns = (_averages(size, grid, pooling).to(maps) for size in maps.shape[2:])
+        rows, columns = (_averages(size, grid, smoothing).to(maps) for size in maps.shape[2:])
         return rows @ (maps @ columns.T)
 
 
@@ -26,8 +26,8 @@ def as_patches(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
 
 
-def _averages(size: int, grid: int, pooling: Pooling) -> Tensor:
+def _averages(size: int, grid: int, smoothing: Smoothing) -> Tensor:
     """Both averages along one axis as one matrix (grid, size): two small products are ten times faster than pooling."""
-    padding = 1 if pooling == "padded" else 0
+    padding = 1 if smoothing == "padded" else 0
     smooth = F.avg_pool1d(torch.eye(size, dtype=torch.float64), 3, stride=1, padding=padding, count_include_pad=False)
     return F.adaptive_avg_pool1d(smooth, grid).T

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from threedzal.errors import UserError
-from threedzal.features.grid import Pooling, to_grid
+from threedzal.features.grid import Smoothing, to_grid
 
 WAYS_OUT = "give a local weights file (.safetensors or .pth), or `weights: random`"
 
@@ -58,11 +58,11 @@ class RGBFeatures(nn.Module):
         self.load_state_dict(RGBFeatures(**self._made_of, weights=weights).state_dict())
 
     @torch.no_grad()
-    def forward(self, rgb: Tensor, *, grid: int | None = None, pooling: Pooling = "padded") -> Tensor:
+    def forward(self, rgb: Tensor, *, grid: int | None = None, smoothing: Smoothing = "padded") -> Tensor:
         """`grid`: another than the one given at the start."""
         if self.empty:
             raise RuntimeError('RGBFeatures was made with weights="checkpoint" and no state has been loaded since.')
-        return torch.cat([to_grid(f, grid=grid or self.grid, pooling=pooling) for f in self.network(rgb)], 1)
+        return torch.cat([to_grid(f, grid=grid or self.grid, smoothing=smoothing) for f in self.network(rgb)], 1)
 
 
 def _create(backbone: str, layers: tuple[int, ...], **options) -> nn.Module:
