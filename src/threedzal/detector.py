@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from threedzal.scoring import (
     realign,
     rim_weight,
 )
+from threedzal.threshold import RateThreshold, percentile_of, threshold_at_rate
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,26 @@ class Calibration:
     weights: ScoreWeights = ScoreWeights()
     threshold: float = float("inf")  # a fused score of a scan from here on is a defect
     map_threshold: float | None = None  # a fused map from here on is unlike 99 % of a good object's pixels
+    normal_scores: dict[str, tuple[float, ...]] = field(default_factory=dict)  # fused, of normal scans, by class
+    false_positive_rate: float | None = None  # that the threshold was set for; None: best F1 on pseudo anomalies
+
+    @property
+    def pooled_scores(self) -> tuple[float, ...]:
+        """The normal scores of all classes."""
+        return tuple(score for scores in self.normal_scores.values() for score in scores)
+
+    def at_rate(self, rate: float) -> tuple[Calibration, RateThreshold]:
+        """The same with its threshold at a false-positive rate, and how sure that is.
+
+        Raises:
+            UserError: there are no normal scores (a file fitted by an earlier version).
+        """
+        found = threshold_at_rate(self.pooled_scores, rate)
+        return replace(self, threshold=found.threshold, false_positive_rate=rate), found
+
+    def without_scores(self) -> Calibration:
+        """The same without normal scores: those that were kept are of other options."""
+        return replace(self, normal_scores={}, false_positive_rate=None)
 
     def with_weights(self, weights: Sequence[float]) -> Calibration:
         """The same with w_d, w_c given, for maps and object scores alike."""
@@ -59,13 +80,17 @@ class Calibration:
         """Plain numbers, for a checkpoint."""
         weights = {"map": list(self.weights.map), "score": list(self.weights.score)}
         thresholds = {"threshold": self.threshold, "map_threshold": self.map_threshold}
-        return {"scales": asdict(self.scales), "weights": weights, **thresholds}
+        normal = {"normal_scores": {name: list(scores) for name, scores in self.normal_scores.items()}}
+        rate = {"false_positive_rate": self.false_positive_rate}
+        return {"scales": asdict(self.scales), "weights": weights, **thresholds, **normal, **rate}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Calibration:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; earlier files have no normal scores."""
         weights = ScoreWeights(**{name: tuple(pair) for name, pair in values["weights"].items()})
-        return cls(ScoreScales(**values["scales"]), weights, values["threshold"], values["map_threshold"])
+        normal = {name: tuple(scores) for name, scores in values.get("normal_scores", {}).items()}
+        thresholds = (values["threshold"], values["map_threshold"])
+        return cls(ScoreScales(**values["scales"]), weights, *thresholds, normal, values.get("false_positive_rate"))
 
 
 @dataclass(frozen=True)
@@ -83,13 +108,20 @@ class ScanScores:
 class Prediction:
     """The judgement of one scan.
 
-    `map` (h,w) float32 at the scan's own size, `score` of the whole scan, `label` 1 where `score >= threshold`.
+    `map` (h,w) float32 at the scan's own size, `score` of the whole scan, `label` 1 where `score >= threshold`,
+    `percentile` the percent of normal validation scans that score lower (None where the fitted file holds none).
     """
 
     map: Tensor
     score: float
     label: int
     threshold: float
+    percentile: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """`good` or `defective`; empty where there is no threshold."""
+        return {0: "good", 1: "defective"}.get(self.label, "")
 
 
 class Detector:
@@ -186,7 +218,8 @@ class Detector:
             size = tuple(scan.size[i].tolist())
             restored = restore_map(scores.maps["fused"][i], size=size, pad_to_square=self.preparation.pad_to_square)
             threshold = self.calibration.threshold
-            predictions.append(Prediction(restored.cpu(), score, int(score >= threshold), threshold))
+            percentile = percentile_of(score, self.calibration.pooled_scores)
+            predictions.append(Prediction(restored.cpu(), score, int(score >= threshold), threshold, percentile))
         return predictions
 
     @classmethod
@@ -221,11 +254,18 @@ def require_pictures(method: Method, records: Sequence[ScanRecord]) -> None:
         )
 
 
-def load(path: Path | str, *, device: str | torch.device = "cpu") -> Detector:
+def load(
+    path: Path | str, *, device: str | torch.device = "cpu", false_positive_rate: float | None = None
+) -> Detector:
     """Read a fitted file: networks, memory bank, scales, threshold. Needs no training data, no network, no config.
+
+    `false_positive_rate` sets the threshold on the normal scores in the file instead of taking the file's own.
 
     >>> detector = threedzal.load("fitted.ckpt")
     >>> detector(rgb, xyz).map.shape
     torch.Size([400, 400])
     """
-    return Detector.load(path, device=device)
+    detector = Detector.load(path, device=device)
+    if false_positive_rate is not None:
+        detector.calibration, _ = detector.calibration.at_rate(false_positive_rate)
+    return detector

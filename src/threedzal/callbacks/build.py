@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from threedzal.callbacks.calibrate import calibrate
@@ -42,8 +42,19 @@ def build_detector(
         weights=options["weights"],
         score_scale=options["score_scale"],
     )
+    detector.calibration = at_chosen_rate(detector.calibration, options)
     module.train(training)
     return detector
+
+
+def at_chosen_rate(calibration: Calibration, options: dict[str, Any]) -> Calibration:
+    """The calibration with its threshold at `false_positive_rate` where one is chosen; says how sure that is."""
+    rate = options["false_positive_rate"]
+    if rate is None:
+        return calibration
+    calibration, found = calibration.at_rate(rate)
+    (rank_zero_info if found.enough else rank_zero_warn)(str(found))
+    return calibration
 
 
 def build_bank(

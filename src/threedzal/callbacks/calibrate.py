@@ -2,12 +2,14 @@
 
 The scales are means over normal validation scans of the training classes. Weights and threshold need defects, and
 there are none that may be looked at: they are chosen on scans with pseudo anomalies, whose truth is known by pixel.
+The scores of all normal scans are kept, for a threshold at a false-positive rate (`threedzal.threshold`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from threedzal.calibration import best_f1_threshold, choose_weights, map_criterion, score_criterion
+from threedzal.data.record import ScanRecord
 from threedzal.data.scan import Scan
 from threedzal.detector import Calibration, Detector
 from threedzal.distributed import gather_dealt
@@ -28,6 +31,7 @@ class ScoredScans:
     scores: Scores
     mask: Tensor  # (B,H,W) bool
     object: Tensor  # (B,H,W) bool
+    records: list[ScanRecord]
 
     @property
     def label(self) -> Tensor:
@@ -38,7 +42,7 @@ class ScoredScans:
         """Those without a defective pixel."""
         good = ~self.label
         scores = Scores(**{name: value[good] for name, value in vars(self.scores).items()})
-        return ScoredScans(scores, self.mask[good], self.object[good])
+        return ScoredScans(scores, self.mask[good], self.object[good], list(compress(self.records, good.tolist())))
 
 
 def calibrate(
@@ -79,9 +83,23 @@ def calibrate(
         return calibration
     fused_map, fused = detector.fuse(judged.scores, judged.object, calibration)
     threshold = best_f1_threshold(fused, judged.label)[0] if judged.label.any() else float(fused.max())
-    good_pixels = fused_map[~judged.label][judged.object[~judged.label]]
-    map_threshold = float(np.quantile(good_pixels.numpy(), 0.99)) if len(good_pixels) else None
-    return replace(calibration, threshold=threshold, map_threshold=map_threshold)
+    map_threshold = _map_threshold(fused_map[~judged.label], judged.object[~judged.label])
+    normal = normal_scores(detector, calibration, goods, pseudos)
+    return replace(calibration, threshold=threshold, map_threshold=map_threshold, normal_scores=normal)
+
+
+def on_good_scans(detector: Detector, goods: ScoredScans) -> Calibration:
+    """The detector's calibration with these scans in place of all that were seen before; its threshold stays."""
+    calibration = detector.calibration
+    fused_map, _ = detector.fuse(goods.scores, goods.object)
+    scores = normal_scores(detector, calibration, goods)
+    return replace(calibration, map_threshold=_map_threshold(fused_map, goods.object), normal_scores=scores)
+
+
+def _map_threshold(good_maps: Tensor, object: Tensor) -> float | None:
+    """What 99 % of the object's pixels of good scans lie below; None where there are none."""
+    pixels = good_maps[object]
+    return float(np.quantile(pixels.numpy(), 0.99)) if len(pixels) else None
 
 
 def score_scans(detector: Detector, batches: Iterable[Scan]) -> ScoredScans | None:
@@ -90,12 +108,23 @@ def score_scans(detector: Detector, batches: Iterable[Scan]) -> ScoredScans | No
     for scan in batches:
         raw = detector.score(scan).raw
         scores = Scores(**{name: value.cpu() for name, value in vars(raw).items()})
-        parts.append(ScoredScans(scores, scan.mask[:, 0].cpu(), scan.object.cpu()))
+        parts.append(ScoredScans(scores, scan.mask[:, 0].cpu(), scan.object.cpu(), list(scan.record)))
     parts = gather_dealt(parts)
     if not parts:
         return None
     scores = {name: torch.cat([getattr(part.scores, name) for part in parts]) for name in vars(parts[0].scores)}
-    return ScoredScans(Scores(**scores), torch.cat([p.mask for p in parts]), torch.cat([p.object for p in parts]))
+    mask, object = (torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "object"))
+    return ScoredScans(Scores(**scores), mask, object, [record for part in parts for record in part.records])
+
+
+def normal_scores(detector: Detector, calibration: Calibration, *scans: ScoredScans | None) -> dict[str, tuple]:
+    """Fused scores of the good ones among the scans, by class, lowest first; a scan that comes twice counts once."""
+    found: dict[str, dict[str, float]] = {}
+    for good in (several.good() for several in scans if several is not None):
+        fused = detector.fuse(good.scores, good.object, calibration)[1].tolist()
+        for record, score in zip(good.records, fused, strict=True):
+            found.setdefault(record.class_name, {})[record.key] = score
+    return {name: tuple(sorted(scores.values())) for name, scores in sorted(found.items())}
 
 
 def _chosen_weights(scales: ScoreScales, scans: ScoredScans) -> ScoreWeights:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +14,18 @@ from torch import Tensor
 
 from threedzal.batch import BatchOptions
 from threedzal.callbacks.batch import BatchJudge, BatchScan
-from threedzal.callbacks.build import build_detector, make_detector
+from threedzal.callbacks.build import at_chosen_rate, build_detector, make_detector
 from threedzal.callbacks.results import TestResults, print_table
 from threedzal.callbacks.tally import TestTally
 from threedzal.data.scan import Scan, ScanRecord
-from threedzal.detector import Calibration, Detector
+from threedzal.detector import Calibration, Detector, ScoringOptions
 from threedzal.errors import UserError
 from threedzal.memory import MemoryBank
 from threedzal.module import Method, PatchModule
 
 FITTED = "fitted.ckpt"
 HERE = ("self", "state", "scratch")  # of this call alone: not in the fitted file
+SCORED = ("weights", *(f.name for f in fields(ScoringOptions)))  # options without which a score is another one
 SCORES = ("fused", "distance", "classification", "foreground")
 
 
@@ -57,6 +59,8 @@ class MemoryBankCallback(Callback):
             `spread` by its standard deviation on the good ones among the scans that weights are chosen on.
         rim: Sigma in pixels of a weight that takes the fused map down towards the object's rim; 0: none.
         object_score: A scan's score: the `sum` of eq. (12), or the maximum of the fused `map`.
+        false_positive_rate: Share of good scans that may be flagged: the threshold is set on the scores of normal
+            validation scans, which the fitted file keeps. None: the best F1 on pseudo-anomalous scans.
         seed: Of the coreset.
         reference: What a scan is compared with: `training` scans, as in the paper; the other scans of the `batch` it
             comes in, each class for itself, unlabelled, no training scan needed; `both`, fused.
@@ -92,6 +96,7 @@ class MemoryBankCallback(Callback):
         score_scale: Literal["validation", "spread", "none"] = "validation",
         rim: float = 0.0,
         object_score: Literal["sum", "map"] = "sum",
+        false_positive_rate: float | None = None,
         seed: int = 0,
         reference: Literal["training", "batch", "both"] = "training",
         batch_neighbours: int | float = 1,
@@ -210,6 +215,10 @@ class MemoryBankCallback(Callback):
             calibration = Calibration.from_dict(self._stored["calibration"])
             if bank is not None and self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
                 calibration = calibration.with_weights(self.options["weights"])
+            if any(self.options[name] != self._stored["options"].get(name, self.options[name]) for name in SCORED):
+                calibration = calibration.without_scores()
+            if self.options["false_positive_rate"] != calibration.false_positive_rate:
+                calibration = at_chosen_rate(calibration, self.options)
             self.detector = make_detector(module, bank, trainer.datamodule, self.options, calibration)
         elif self.detector is None:
             rank_zero_info("The checkpoint is not of a finished fit: finishing it with the scans of training")

@@ -51,6 +51,8 @@ class PredictionCallback(Callback):
                     "score": prediction.score,
                     "threshold": prediction.threshold,
                     "label": prediction.label,
+                    "verdict": prediction.verdict,
+                    "percentile": prediction.percentile,
                     **written,
                 }
             )
