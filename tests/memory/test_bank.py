@@ -149,3 +149,10 @@ def test_autocast_and_inference_mode_do_not_change_the_search(path):
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         got = MemoryBank.build(rows.clone()).search(queries.clone(), 5)
     assert torch.equal(got[1], expected[1]) and torch.equal(got[0], expected[0])
+
+
+def test_what_a_bank_was_chosen_from_travels_with_it(tmp_path):
+    bank = MemoryBank.build(torch.eye(4), coverage=(40, 0.75))
+    bank.save(tmp_path / "bank.safetensors")
+    assert MemoryBank.load(tmp_path / "bank.safetensors").coverage == (40, 0.75)
+    assert MemoryBank.build(torch.eye(4)).coverage is None

@@ -83,7 +83,7 @@ def build_bank(
         f"Memory bank: coreset of {len(chosen.rows)} among {chosen.seen} patches of {chosen.rows.shape[1]} numbers; "
         f"none is farther than {chosen.radius:.4g} from it (any of that size would leave one at {chosen.least:.4g})"
     )
-    return MemoryBank.build(chosen.rows, options["index"])
+    return MemoryBank.build(chosen.rows, options["index"], coverage=(chosen.seen, chosen.radius))
 
 
 def _add_features(rows: BankRows, loader, module: PatchModule, *, cells: Literal["all", "object"]) -> None:

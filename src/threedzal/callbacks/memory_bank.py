@@ -211,7 +211,7 @@ class MemoryBankCallback(Callback):
         elif "calibration" in self._stored:
             bank = MemoryBank.from_state_dict(self._stored["bank"]) if "bank" in self._stored else None
             if bank is not None and bank.index != self.options["index"]:
-                bank = MemoryBank.build(bank.features, self.options["index"])
+                bank = MemoryBank.build(bank.features, self.options["index"], coverage=bank.coverage)
             calibration = Calibration.from_dict(self._stored["calibration"])
             if bank is not None and self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
                 calibration = calibration.with_weights(self.options["weights"])

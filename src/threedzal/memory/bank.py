@@ -22,22 +22,28 @@ class MemoryBank:
     `index="Flat"` is exact on every path: FAISS on the CPU, blocked matrix products in torch where FAISS is absent or
     the rows are on a GPU. Either only draws up a shortlist; the distances returned are measured from differences,
     without the cancellation of `|a|^2 - 2ab + |b|^2`, so that a row's distance to itself is 0.
+
+    `coverage`, for reports alone: how many rows it was chosen from, and the coreset's radius; None where unknown.
     """
 
     def __init__(self, features: Tensor, index: str, engine: Any | None) -> None:
         self.features = features
         self.index = index
+        self.coverage: tuple[int, float] | None = None
         self._engine = engine  # a FAISS index over `features - origin`, or None: torch
         self._origin = features.mean(0)  # L2 does not mind the shift, and the first pass rounds less
         self._centred = features - self._origin if engine is None else None
 
     @classmethod
-    def build(cls, features: Tensor, index: str = "Flat") -> "MemoryBank":
+    def build(
+        cls, features: Tensor, index: str = "Flat", *, coverage: tuple[int, float] | None = None
+    ) -> "MemoryBank":
         """Index feature rows.
 
         Args:
             features: (M, D) floating point, finite; kept as float32 on its device.
             index: a FAISS factory string: `Flat` (exact), `HNSW32`, `IVF256,Flat`, `IVF256,PQ32`, ...
+            coverage: see the class.
 
         Raises:
             UserError: wrong shape, values that are not finite, a string FAISS does not know or cannot train on these
@@ -51,7 +57,9 @@ class MemoryBank:
         features = features.detach().float().contiguous()
         if not torch.isfinite(features).all():
             raise UserError("MemoryBank: the features hold NaN or infinite values; check the scans they came from.")
-        return cls(features, index, _faiss_index(features, index))
+        bank = cls(features, index, _faiss_index(features, index))
+        bank.coverage = coverage
+        return bank
 
     def __len__(self) -> int:
         return len(self.features)
@@ -88,18 +96,23 @@ class MemoryBank:
     def to(self, device: torch.device | str) -> "MemoryBank":
         """The same bank with its rows, and for `Flat` its search, on another device."""
         moved = self.features.to(device)
-        return self if moved is self.features else MemoryBank.build(moved, self.index)
+        return self if moved is self.features else MemoryBank.build(moved, self.index, coverage=self.coverage)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Plain tensors that hold the bank: `features` (M, D) float32; `index`, the factory string's bytes, uint8."""
-        return {"features": self.features, "index": torch.tensor(list(self.index.encode()), dtype=torch.uint8)}
+        """Plain tensors that hold the bank: `features` (M, D) float32; `index`, the factory string's bytes, uint8;
+        `coverage` (2,) float64 where it is known."""
+        state = {"features": self.features, "index": torch.tensor(list(self.index.encode()), dtype=torch.uint8)}
+        if self.coverage is not None:
+            state["coverage"] = torch.tensor(self.coverage, dtype=torch.float64)
+        return state
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> "MemoryBank":
         """The bank that `state_dict` described; its index is built again from the rows."""
-        if set(state) != {"features", "index"}:
+        if set(state) - {"coverage"} != {"features", "index"}:
             raise UserError(f"MemoryBank: got a state with {sorted(state)}; wanted features and index.")
-        return cls.build(state["features"], bytes(state["index"].tolist()).decode())
+        coverage = (int(state["coverage"][0]), float(state["coverage"][1])) if "coverage" in state else None
+        return cls.build(state["features"], bytes(state["index"].tolist()).decode(), coverage=coverage)
 
     def save(self, path: str | Path) -> None:
         """Write the bank as a safetensors file: complete under its name, or not there at all."""
