@@ -65,11 +65,18 @@ def depth_picture(depth: np.ndarray) -> np.ndarray:
     return picture
 
 
-def heat_overlay(values: np.ndarray, base: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Blend the map (h,w) over `base` (h,w,3) uint8: the higher the value, the less of the picture is left."""
+def heat_layer(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """The map (h,w) as colours with opacity, (h,w,4) uint8: the higher the value, the less is seen of what is below."""
     share = scaled(values, limits)
     opacity = (0.2 + 0.7 * share**0.6)[..., None]
-    return (base * (1 - opacity) + ramp(share) * opacity + np.float32(0.5)).astype(np.uint8)
+    return np.concatenate([ramp(share), (opacity * 255).round().astype(np.uint8)], axis=2)
+
+
+def heat_overlay(values: np.ndarray, base: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """`heat_layer` laid over `base` (h,w,3) uint8."""
+    layer = heat_layer(values, limits).astype(np.float32)
+    opacity = layer[..., 3:] / 255
+    return (base * (1 - opacity) + layer[..., :3] * opacity + np.float32(0.5)).astype(np.uint8)
 
 
 def outline(mask: np.ndarray, *, thickness: int | None = None) -> np.ndarray:

@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from threedzal.callbacks import MemoryBankCallback, PredictionCallback, ReportCallback
@@ -22,6 +24,17 @@ from threedzal.errors import Interrupted, UserError
 from threedzal.model import ThreeDZAL
 from threedzal.module import Method
 from threedzal.option_errors import OptionParser
+from threedzal.wandb_run import finish_runs, resume_runs
+
+
+class ConfigCallback(SaveConfigCallback):
+    """Keeps the configuration as `config.yaml` in the run's folder, and in W&B."""
+
+    def save_config(self, trainer, module, stage: str) -> None:
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):  # the others have the file
+                logger.log_hyperparams({"config": config})
 
 
 class CLI(LightningCLI):
@@ -35,7 +48,7 @@ class CLI(LightningCLI):
             subclass_mode_model=True,
             args=args,
             seed_everything_default=0,
-            save_config_callback=SaveConfigCallback,
+            save_config_callback=ConfigCallback,
             save_config_kwargs={"overwrite": True},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -92,7 +105,9 @@ class CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
+            resume_runs(self.trainer.loggers, self.config[subcommand].get("ckpt_path"))
             super()._run_subcommand(subcommand)
+            finish_runs(self.trainer.loggers)
         except SystemExit as stop:  # what Lightning makes of either signal
             number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
             raise Interrupted(self._how_to_go_on(subcommand), number) from stop

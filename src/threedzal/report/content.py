@@ -9,7 +9,7 @@ Curve = tuple[np.ndarray, np.ndarray]  # x and y, both (n,)
 Table = dict[str, dict[str, dict[str, float]]]  # {row or class: {class or defect: {metric: value}}}
 
 ROWS = {
-    "fused": "3DzAL, fused",
+    "fused": "{method}, fused",
     "distance": "distance only",
     "classification": "classifier only",
     "both": "batch and training bank",
@@ -46,6 +46,11 @@ class ScanOutcome:
         return self.key.split("/")[0]
 
     @property
+    def kind(self) -> str:
+        """The defect kind; `good` for none."""
+        return self.defect or ("defective" if self.label else "good")
+
+    @property
     def misjudged(self) -> bool:
         return self.verdict is not None and self.verdict != self.label
 
@@ -67,6 +72,7 @@ class ScanPanel(ScanOutcome):
     gt: np.ndarray | None = None  # (h,w) bool
     distance_map: np.ndarray | None = None  # (h,w) float
     classifier_map: np.ndarray | None = None  # (h,w) float
+    points: np.ndarray | None = None  # (h,w,3) float32 metres, 0 where nothing is to be shown: the 3D view
 
 
 @dataclass(kw_only=True)
@@ -75,10 +81,14 @@ class ReportData:
 
     title: str
     subtitle: str = ""
-    command: str = ""  # the command line that reproduces the run
-    config: str = ""  # its configuration, YAML
+    method: str = "3DzAL"
+    commands: dict[str, str] = field(default_factory=dict)  # {"fit": command line, "test": ...}, in their order
+    config: str = ""  # the run's configuration, YAML
+    train_classes: list[str] = field(default_factory=list)  # what the method learned from, for the sentence on top
     facts: dict[str, str] = field(default_factory=dict)  # {"Trained on": "bagel, cookie", ...}
+    costs: dict[str, str] = field(default_factory=dict)  # {"Time of a scan": "0.31 s", ...}
     metrics: Table = field(default_factory=dict)  # {row: {class: {metric: value}}}, rows as in ROWS or others
+    baselines: Table = field(default_factory=dict)  # as `metrics`, a row an other run, by its name
     defects: Table = field(default_factory=dict)  # {class: {defect kind: {metric: value}}}, of the fused map
     transductive: Table = field(default_factory=dict)  # as `metrics`, for methods that look at the whole test batch
     pro_curves: dict[str, Curve] = field(default_factory=dict)  # {class: (fpr, pro)}
@@ -88,12 +98,39 @@ class ReportData:
     panels: list[ScanPanel] = field(default_factory=list)
     outcomes: list[ScanOutcome] = field(default_factory=list)  # all test scans; the panels where empty
     threshold: float | None = None  # score from which a scan is judged defective
+    threshold_note: str = ""  # where the threshold comes from, a sentence
     pro_limit: float = 0.3  # largest false-positive rate of the PRO curve
 
     @property
     def judged(self) -> Sequence[ScanOutcome]:
         """All test scans, with or without pictures."""
         return self.outcomes or self.panels
+
+    @property
+    def worst(self) -> list[ScanPanel]:
+        """The panels in the order of `worst_first`."""
+        return worst_first(self.panels, threshold=self.threshold)
+
+    @property
+    def classes(self) -> list[str]:
+        """The tested classes, in the order of the tables."""
+        tables = (*self.metrics.values(), *self.transductive.values())
+        named = [name for classes in tables for name in classes if name != "mean"]
+        return list(dict.fromkeys([*named, *(scan.class_name for scan in self.judged)]))
+
+    @property
+    def main_row(self) -> str | None:
+        """The row that the method is judged by."""
+        return next((row for row in ("fused", *self.metrics) if row in self.metrics and row != FLOOR), None)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """{class: {defect kind: scans}} of the tested scans."""
+        counts: dict[str, dict[str, int]] = {}
+        for scan in self.judged:
+            kinds = counts.setdefault(scan.class_name, {})
+            kinds[scan.kind] = kinds.get(scan.kind, 0) + 1
+        return counts
 
 
 def pixel_overlap(panel: ScanPanel) -> float | None:

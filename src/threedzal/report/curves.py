@@ -1,18 +1,19 @@
-"""Curves as PNGs, drawn by matplotlib without its global state, once for a light page and once for a dark one."""
+"""Curves and histograms, drawn by matplotlib without its global state: PNGs for files, SVGs for the page."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
-from io import BytesIO
+from io import BytesIO, StringIO
 
 import numpy as np
 
 from threedzal.report.content import Curve, ReportData
-from threedzal.report.images import data_uri
+from threedzal.report.html import section
 
-LIGHT = {"ink": "#1c2430", "faint": "#d9dee5", "paper": "#ffffff"}
-DARK = {"ink": "#dfe5ee", "faint": "#343c49", "paper": "#161b23"}
+LIGHT = {"ink": "#1c2430", "faint": "#d9dee5", "card": "#ffffff"}
+VARIABLES = {"ink": "#010203", "faint": "#010204", "card": "#010205"}  # stand for CSS variables of these names
+GOOD, DEFECTIVE = "#3b82c4", "#e0703a"
 LINES = ("#3b82c4", "#e0803a", "#3fa36c", "#c85a8e", "#8c74d6", "#a98b3d", "#35a5b5", "#d0565a", "#7f8b99", "#86b03c")
 CHART = (4.6, 3.3)  # inches: wide enough for a column, its letters still readable at a phone's width
 DPI = 150
@@ -91,30 +92,71 @@ def figures(data: ReportData, theme: Mapping[str, str] = LIGHT) -> dict[str, obj
         made["pro_curve"] = pro_figure(data, theme)
     if data.roc_curves:
         made["roc_curve"] = roc_figure(data, theme)
+    if histograms := score_figures(data, theme):
+        made["scores"] = next(iter(histograms.values()))
     if charts := training_charts(data.training):
         made["training_curves"] = training_figure(charts, theme)
     return made
 
 
+def score_figures(data: ReportData, theme: Mapping[str, str] = LIGHT) -> dict[str, object]:
+    """{class: figure}: how many good and how many defective scans have which score, with the threshold; where there
+    are several classes, all of them together first, on one scale."""
+    scans = [scan for scan in data.judged if np.isfinite(scan.score)]
+    names = [name for name in data.classes if any(scan.class_name == name for scan in scans)]
+    edges = _edges([scan.score for scan in scans] + [t for t in (data.threshold,) if t is not None])
+    made = {}
+    for name in ["all classes"] * (len(names) > 1) + names:
+        some = [scan for scan in scans if name in ("all classes", scan.class_name)]
+        scores = [[scan.score for scan in some if scan.label == label] for label in (0, 1)]
+        made[name] = _score_figure(scores, edges, data.threshold, theme)
+    return made
+
+
+def _edges(values: list[float]) -> np.ndarray:
+    """Edges of at most 30 bars, fewer for few values."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    return np.linspace(low, high if high > low else low + 1, 1 + min(30, max(6, len(values) // 2)))
+
+
+def _score_figure(scores: list[list[float]], edges: np.ndarray, threshold: float | None, theme):
+    figure, axes = _figure(theme)
+    for part, colour, name in zip(scores, (GOOD, DEFECTIVE), ("good", "defective"), strict=True):
+        axes.hist(part, bins=edges, color=colour, alpha=0.6, label=f"{name} ({len(part)})")
+    if threshold is not None:
+        axes.axvline(threshold, color=theme["ink"], lw=1.3, ls=(0, (4, 2)), label=f"threshold {threshold:.3g}")
+    axes.set(xlabel="score of a scan", ylabel="scans", xlim=(edges[0], edges[-1]))
+    axes.locator_params(axis="y", integer=True)
+    _legend(axes, theme)
+    return figure
+
+
 def curves_section(data: ReportData) -> str:
     """PRO and ROC curves side by side."""
-    made = _both_themes(data, ("pro_curve", "roc_curve"))
+    made = figures(replace(data, training={}, outcomes=[], panels=[]), VARIABLES)
     titles = {
         "pro_curve": f"PRO: part of each defect found, against good pixels marked, up to {data.pro_limit:g}",
         "roc_curve": "ROC: defective scans found, against good scans judged defective",
     }
-    charts = "".join(_picture(images, titles[stem]) for stem, images in made.items())
-    return f'<section><h2>Curves</h2><div class="charts">{charts}</div></section>' if made else ""
+    charts = "".join(_chart(figure, titles[stem]) for stem, figure in made.items())
+    return section("Curves", f'<div class="charts">{charts}</div>' if charts else "")
+
+
+def scores_section(data: ReportData) -> str:
+    """The histograms of scores."""
+    charts = [_chart(figure, name) for name, figure in score_figures(data, VARIABLES).items()]
+    small = "small" if len(charts) > 2 else ""
+    notes = "A method that sorts well has the good scans on the left of the threshold and the defective on its right."
+    return section("Scores", f'<div class="charts {small}">{"".join(charts)}</div>' if charts else "", notes)
 
 
 def training_section(data: ReportData) -> str:
     """The training curves, one picture a quantity, so that they flow on a narrow screen."""
-    charts = training_charts(data.training)
-    pictures = ""
-    for title, curves in charts.items():
-        images = [png_bytes(training_figure({title: curves}, theme)) for theme in (LIGHT, DARK)]
-        pictures += _picture(images, f"{title} during training", caption=False)
-    return f'<section><h2>Training</h2><div class="charts small">{pictures}</div></section>' if charts else ""
+    charts = "".join(
+        _chart(training_figure({title: curves}, VARIABLES), f"{title} during training", caption=False)
+        for title, curves in training_charts(data.training).items()
+    )
+    return section("Training", f'<div class="charts small">{charts}</div>' if charts else "")
 
 
 def png_bytes(figure) -> bytes:
@@ -124,18 +166,27 @@ def png_bytes(figure) -> bytes:
     return stream.getvalue()
 
 
-def _both_themes(data: ReportData, stems: tuple[str, ...]) -> dict[str, list[bytes]]:
-    themes = [figures(replace(data, training={}), theme) for theme in (LIGHT, DARK)]
-    return {stem: [png_bytes(made[stem]) for made in themes] for stem in stems if stem in themes[0]}
+def svg_text(figure) -> str:
+    """The figure as an SVG element whose inks are the page's CSS variables, so that it follows the page's theme."""
+    from matplotlib import rc_context
+
+    stream = StringIO()
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text)
+    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text)
+    text = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", text)  # numbered from 1 in every figure
+    for name, colour in VARIABLES.items():
+        text = text.replace(colour, f"var(--{name})")
+    return text
 
 
-def _picture(images: list[bytes], title: str, *, caption: bool = True) -> str:
-    light, dark = (data_uri(image, "png") for image in images)
+def _chart(figure, title: str, *, caption: bool = True) -> str:
     below = f"<figcaption>{escape(title)}</figcaption>" if caption else ""
-    return (
-        f'<figure class="chart"><picture><source srcset="{dark}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{light}" alt="{escape(title)}"></picture>{below}</figure>'
-    )
+    drawing = svg_text(figure).replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
+    return f'<figure class="chart">{drawing}{below}</figure>'
 
 
 def _figure(theme, *, rows: int = 1, columns: int = 1, size: tuple[float, float] = CHART):
@@ -143,11 +194,11 @@ def _figure(theme, *, rows: int = 1, columns: int = 1, size: tuple[float, float]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=DPI, facecolor=theme["paper"], layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, facecolor=theme["card"], layout="constrained")
     FigureCanvasAgg(figure)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in grid:
-        axes.set_facecolor(theme["paper"])
+        axes.set_facecolor(theme["card"])
         axes.tick_params(colors=theme["ink"], labelsize=9, length=0)
         axes.grid(True, color=theme["faint"], lw=0.7)
         axes.set_axisbelow(True)
@@ -160,7 +211,7 @@ def _figure(theme, *, rows: int = 1, columns: int = 1, size: tuple[float, float]
 
 def _legend(axes, theme) -> None:
     handles, _ = axes.get_legend_handles_labels()
-    axes.legend(fontsize=8.5, framealpha=0.85, facecolor=theme["paper"], edgecolor=theme["faint"],
+    axes.legend(fontsize=8.5, framealpha=0.85, facecolor=theme["card"], edgecolor=theme["faint"],
                 labelcolor=theme["ink"], ncols=1 + (len(handles) > 6))  # fmt: skip
 
 

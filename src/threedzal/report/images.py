@@ -5,21 +5,34 @@ from io import BytesIO
 
 import numpy as np
 
+SIDE = 360  # longer side of a picture on the page
+
 
 def data_uri(image: bytes, kind: str) -> str:
     """Bytes of an image file as an address that needs no file and no network."""
     return f"data:image/{kind};base64,{b64encode(image).decode('ascii')}"
 
 
-def jpeg_uri(picture: np.ndarray, *, side: int = 256) -> str:
-    """(h,w,3) uint8 as a JPEG data URI, its longer side shrunk to `side` pixels."""
+def webp_uri(picture: np.ndarray, *, side: int = SIDE) -> str:
+    """(h,w,3) or, with opacity, (h,w,4) uint8 as a WebP data URI, its longer side shrunk to `side` pixels."""
     stream = BytesIO()
-    shrunk(picture, side).save(stream, format="JPEG", quality=82)
-    return data_uri(stream.getvalue(), "jpeg")
+    shrunk(picture, side).save(stream, format="WEBP", quality=80)
+    return data_uri(stream.getvalue(), "webp")
+
+
+def mask_uri(mask: np.ndarray, colour: tuple[int, int, int], *, side: int = SIDE) -> str:
+    """(h,w) bool as a PNG data URI: `colour` where it is True, transparent elsewhere."""
+    from PIL import Image
+
+    flat = shrunk(np.where(mask, 255, 0).astype(np.uint8), side).point(lambda value: 255 if value > 90 else 0)
+    image = Image.merge("RGBA", [flat.point(lambda _, c=c: c) for c in colour] + [flat])
+    stream = BytesIO()
+    image.quantize(2).save(stream, format="PNG", optimize=True)
+    return data_uri(stream.getvalue(), "png")
 
 
 def shrunk(picture: np.ndarray, side: int):
-    """(h,w,3) uint8 -> PIL image whose longer side is at most `side` pixels."""
+    """(h,w) or (h,w,c) uint8 -> PIL image whose longer side is at most `side` pixels."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(picture))

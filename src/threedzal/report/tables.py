@@ -1,14 +1,12 @@
-"""Tables of metrics as HTML, JSON and CSV."""
+"""The tables of metrics: the method beside its parts, its baselines and the floor."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
 
 from threedzal.report.content import FLOOR, METRICS, ROWS, ReportData, mean_of, with_mean
+from threedzal.report.html import group, label_of, number, row, section, table
+from threedzal.report.judgement import Share, found, passed
 
 HEADLINES = ("object_aupro_0.3", "aupro_0.3", "image_auroc")
 
@@ -16,147 +14,86 @@ HEADLINES = ("object_aupro_0.3", "aupro_0.3", "image_auroc")
 def headline_section(data: ReportData) -> str:
     """Cards: the three metrics that decide, with the floor beside, and how the scans were judged."""
     cards = []
-    main = next((row for row in ("fused", *data.metrics) if row in data.metrics), None)
-    if main:
+    if main := data.main_row:
         ours, floor = mean_of(data.metrics[main]), mean_of(data.metrics.get(FLOOR, {}))
         for metric in [name for name in HEADLINES if name in ours] or list(ours)[:3]:
             above = _above(ours[metric], floor.get(metric))
             cards.append(_card(label_of(metric), number(ours[metric]), above))
-    judged = [scan for scan in data.judged if scan.verdict is not None]
-    if judged:
-        for label, right, what in ((1, "found", "defective scans found"), (0, "passed", "good scans passed")):
-            scans = [scan for scan in judged if scan.label == label]
-            if scans:
-                hits = sum(scan.word == right for scan in scans)
-                cards.append(_card(what, f"{hits}<small> of {len(scans)}</small>", _threshold(data.threshold)))
+    for what, share in (("defective scans found", found(data.judged)), ("good scans passed", passed(data.judged))):
+        if share.total:
+            cards.append(_card(what, f"{share.hits}<small> of {share.total}</small>", _interval(share)))
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
 def metrics_section(data: ReportData) -> str:
-    """One table, a group of rows a class: the method, its parts, and last the floor, which knows nothing of defects."""
-    if not (data.metrics or data.transductive):
+    """One table, a group of rows a class: the method, its parts, the baselines, and the floor, which knows nothing."""
+    tables = (data.metrics, data.baselines, data.transductive)
+    columns = metric_columns(values for rows in tables for classes in rows.values() for values in classes.values())
+    if not columns:
         return ""
-    tables = (*data.metrics.values(), *data.transductive.values())
-    columns = _columns(values for classes in tables for values in classes.values())
-    groups = _class_groups(data.metrics, columns)
     span = len(columns) + 1
+    groups = _class_groups(data, columns)
     if data.transductive:
-        groups += _heading("Transductive", span)
-        groups += _class_groups(data.transductive, columns)
-    else:
-        groups += _heading("Transductive: none in this run", span)
-    notes = (
-        "All figures are between 0 and 1, higher is better. The <em>foreground</em> row is a constant on the object "
-        "and zero elsewhere: it has found the object and knows nothing of defects. Figures set in grey do not beat it. "
-        "Transductive methods look at the whole test batch before they judge a scan of it."
-    )
-    return _section("Metrics", _table("method", columns, groups), notes)
+        groups.append(_apart("Transductive", span))
+        groups += _class_groups(ReportData(title="", metrics=data.transductive), columns)
+    notes = [
+        "All figures are between 0 and 1, higher is better. AUPRO is how much of each defect the map covers while it "
+        "marks few good pixels; <em>object-only</em> counts good pixels on the object alone, which is what decides. "
+        "The <em>foreground</em> row is a constant on the object and zero elsewhere: it has found the object and knows "
+        "nothing of defects. Figures set in grey do not beat it."
+    ]
+    if data.baselines:
+        notes.append("Baselines were tested on the same scans by runs of their own.")
+    elif "distance" in data.metrics:
+        notes.append("The <em>distance</em> row is what a memory bank alone, as BTF and PatchCore use it, would say.")
+    if data.transductive:
+        notes.append("Transductive methods look at the whole test batch before they judge a scan of it.")
+    return section("Metrics", table(["method", *map(label_of, columns)], groups), " ".join(notes))
 
 
-def defects_section(data: ReportData) -> str:
-    """One table, a group of rows a class and a row a defect kind."""
-    if not data.defects:
-        return ""
-    columns = _columns(values for kinds in data.defects.values() for values in kinds.values())
-    groups = ""
-    for name, kinds in data.defects.items():
-        rows = "".join(_row(kind.replace("_", " "), values, columns) for kind, values in kinds.items())
-        groups += f"<tbody>{_heading_row(name, len(columns) + 1)}{rows}</tbody>"
-    notes = "Each kind against the good scans, by the fused map."
-    return _section("By defect kind", _table("defect", columns, groups), notes)
-
-
-def metrics_json(data: ReportData) -> str:
-    """All tables as JSON; a figure that could not be computed (NaN) is null."""
-    content = {
-        "title": data.title,
-        "command": data.command,
-        "facts": data.facts,
-        "threshold": data.threshold,
-        "metrics": data.metrics,
-        "defects": data.defects,
-        "transductive": data.transductive,
-    }
-    return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
-
-
-def metrics_csv(data: ReportData) -> str:
-    """All figures as one long table: setting, method, class, defect, metric, value."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("setting", "method", "class", "defect", "metric", "value"))
-    for setting, rows in (("zero-shot", data.metrics), ("transductive", data.transductive)):
-        for row, classes in rows.items():
-            for name, values in with_mean(classes).items():
-                table.writerows((setting, row, name, "all", metric, float(value)) for metric, value in values.items())
-    for name, kinds in data.defects.items():
-        for kind, values in kinds.items():
-            table.writerows(("zero-shot", "fused", name, kind, metric, float(v)) for metric, v in values.items())
-    return text.getvalue()
-
-
-def label_of(metric: str) -> str:
-    """`image_auroc` -> `image AUROC`; a name not known here, with spaces."""
-    return METRICS.get(metric, metric.replace("_", " "))
-
-
-def number(value: float | None) -> str:
-    """A figure as HTML, three decimals shown and all digits kept in `value`; an en dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return "&ndash;"
-    return f'<data value="{float(value)!r}">{value:.3f}</data>'
-
-
-def _columns(tables: Iterable[Mapping[str, float]]) -> list[str]:
+def metric_columns(tables: Iterable[Mapping[str, float]]) -> list[str]:
     """Metrics in the order of METRICS, unknown ones after them in the order of their appearance."""
     present = list(dict.fromkeys(metric for values in tables for metric in values))
     return [name for name in METRICS if name in present] + [name for name in present if name not in METRICS]
 
 
-def _class_groups(rows: Mapping[str, Mapping[str, Mapping[str, float]]], columns: list[str]) -> str:
-    filled = {row: with_mean(dict(classes)) for row, classes in rows.items()}
-    ordered = [*(row for row in ROWS if row in filled and row != FLOOR), *(row for row in filled if row not in ROWS)]
-    ordered += [FLOOR] * (FLOOR in filled)
-    groups = ""
-    for name in dict.fromkeys(name for classes in filled.values() for name in classes):
-        floor = filled.get(FLOOR, {}).get(name, {})
+def row_title(name: str, method: str) -> str:
+    """`fused` -> `3DzAL, fused`; a row not known here, as it is."""
+    return ROWS.get(name, name).format(method=method) if name in ROWS else name
+
+
+def _class_groups(data: ReportData, columns: list[str]) -> list[str]:
+    ours = {name: with_mean(dict(classes)) for name, classes in data.metrics.items()}
+    whole = set(data.classes)  # a mean over fewer classes is none to compare with
+    others = {n: with_mean(dict(found)) if whole <= set(found) else found for n, found in data.baselines.items()}
+    ordered = [name for name in ROWS if name in ours and name != FLOOR]
+    ordered += [name for name in ours if name not in ROWS]
+    groups = []
+    for name in dict.fromkeys(name for classes in (*ours.values(), *others.values()) for name in classes):
+        floor = ours.get(FLOOR, {}).get(name, {})
+        lines = [(row_title(r, data.method), ours[r], "main" if r == data.main_row else "") for r in ordered]
+        lines += [(title, classes, "baseline") for title, classes in others.items()]
         body = "".join(
-            _row(ROWS.get(row, row), filled[row][name], columns, floor=floor, kind=row)
-            for row in ordered
-            if name in filled[row]
+            row(title, _cells(classes[name], columns, floor), kind=kind)
+            for title, classes, kind in lines
+            if name in classes
         )
-        heading = _heading_row("mean over classes" if name == "mean" else name, len(columns) + 1)
-        groups += f"<tbody>{heading}{body}</tbody>"
+        if floor:
+            body += row(ROWS[FLOOR], _cells(floor, columns, {}), kind="floor")
+        title = "mean over classes" if name == "mean" else name
+        groups.append(group(body, title=title, span=len(columns) + 1))
     return groups
 
 
-def _row(title: str, values: Mapping[str, float], columns: list[str], *, floor=None, kind: str = "") -> str:
-    cells = ""
+def _cells(values: Mapping[str, float], columns: list[str], floor: Mapping[str, float]) -> Iterable[str]:
     for metric in columns:
-        value, bar = values.get(metric), (floor or {}).get(metric)
-        below = kind != FLOOR and value is not None and bar is not None and not value > bar
-        cells += f"{'<td class=below>' if below else '<td>'}{number(value)}</td>"
-    classes = {"fused": ' class="main"', FLOOR: ' class="floor"'}.get(kind, "")
-    return f'<tr{classes}><th scope="row">{escape(title)}</th>{cells}</tr>'
+        value, bar = values.get(metric), floor.get(metric)
+        below = value is not None and bar is not None and not value > bar
+        yield f"{'<td class=below>' if below else '<td>'}{number(value)}</td>"
 
 
-def _table(first: str, columns: list[str], groups: str) -> str:
-    heads = "".join(f'<th scope="col">{escape(label_of(metric))}</th>' for metric in columns)
-    return (
-        f'<div class="scroll"><table><thead><tr><th scope="col">{first}</th>{heads}</tr></thead>{groups}</table></div>'
-    )
-
-
-def _heading_row(title: str, span: int) -> str:
-    return f'<tr class="group"><th colspan="{span}" scope="rowgroup"><span>{escape(title)}</span></th></tr>'
-
-
-def _heading(title: str, span: int) -> str:
-    return f'<tbody class="reserved">{_heading_row(title, span)}</tbody>'
-
-
-def _section(title: str, body: str, notes: str = "") -> str:
-    return f"<section><h2>{title}</h2>{body}{f'<p class=note>{notes}</p>' if notes else ''}</section>"
+def _apart(title: str, span: int) -> str:
+    return f'<tbody class="reserved"><tr class="group"><th colspan="{span}"><span>{title}</span></th></tr></tbody>'
 
 
 def _card(title: str, value: str, note: str) -> str:
@@ -170,14 +107,6 @@ def _above(value: float, floor: float | None) -> str:
     return f'<div class="hint {kind}">{value - floor:+.3f} to the floor, {floor:.3f}</div>'
 
 
-def _threshold(threshold: float | None) -> str:
-    return f'<div class="hint">{"" if threshold is None else f"at the threshold {threshold:.3g}"}</div>'
-
-
-def _plain(value: Any) -> Any:
-    """Numpy and torch scalars to Python's, NaN and infinity to None, whatever the depth."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if value is None or isinstance(value, str):
-        return value
-    return float(value) if math.isfinite(value) else None
+def _interval(share: Share) -> str:
+    low, high = share.interval
+    return f'<div class="hint">{low:.0%} to {high:.0%}, 95 % interval</div>'
