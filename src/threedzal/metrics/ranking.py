@@ -45,6 +45,14 @@ def sorted_scores(scores: Tensor) -> Tensor:
     return torch.from_numpy(array)
 
 
+def _descending(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """(n,) in descending order, and the order; on the CPU through NumPy, which is several times as fast."""
+    if scores.device.type != "cpu":
+        return scores.sort(descending=True)
+    order = torch.from_numpy(scores.detach().numpy().argsort()[::-1].copy())
+    return scores[order], order
+
+
 def select(values: Tensor, mask: Tensor) -> Tensor:
     """`values[mask]`, flat; on the CPU through NumPy, which is ten times as fast."""
     if values.device.type != "cpu":
@@ -61,7 +69,7 @@ def rank(negatives: Tensor | Sequence[Tensor], positives: Tensor, weights: Tenso
         positives: (m,) scores in any order, same dtype and device.
         weights: (m,) what each positive counts in `gain`; None: 1.
     """
-    scores, order = positives.sort(descending=True)
+    scores, order = _descending(positives)
     ends = torch.ones(len(scores), dtype=torch.bool, device=scores.device)  # the last of each run of equal scores
     ends[:-1] = scores[1:] != scores[:-1]
     last = ends.nonzero()[:, 0]
