@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint demo clean
+.PHONY: help setup test lint demo bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ demo: setup  ## from nothing to a report: generate data, fit, test on classes ne
 	$(BIN)/threedzal test --config configs/demo.yaml --trainer.logger.init_args.version test \
 	  --ckpt_path $(DEMO)/fit/fitted.ckpt
 	@echo "The report: $(DEMO)/test/report/index.html"
+
+SIZE ?= full
+
+bench: setup  ## time each stage against straightforward code (SIZE=small: seconds; full: the paper's size)
+	$(BIN)/python -m benchmarks.speed --size $(SIZE) --json results/speed-$(SIZE).json
 
 clean:  ## remove the virtual environment and generated data (runs in lightning_logs/ stay)
 	rm -rf $(VENV) data build src/*.egg-info

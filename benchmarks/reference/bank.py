@@ -13,7 +13,7 @@ def sparse_projection(features: Tensor, *, eps: float, seed: int) -> np.ndarray:
 
 
 def project_with(features: Tensor, matrix: Tensor) -> np.ndarray:
-    """(N, D) -> (N, d) with given signs, the way scikit-learn does it: a sparse matrix, to which it leaves the product."""
+    """(N, D) -> (N, d) with given signs, as scikit-learn does it: a sparse matrix times a dense one."""
     from scipy.sparse import csr_matrix
 
     return (csr_matrix(matrix.numpy().T) @ features.numpy().T).T

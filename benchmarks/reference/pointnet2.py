@@ -1,4 +1,4 @@
-"""PointNet++ with multi-scale grouping the way its PyTorch ports have it: channels first, 1x1 convolutions, batch norms.
+"""PointNet++ with multi-scale grouping as its PyTorch ports have it: channels first, 1x1 convolutions, batch norms.
 
 Everything is done for all patches at once; distances are expanded, neighbours sorted, groups gathered by indexing.
 Weights are taken over from the package's network, so that the numbers can be compared.
@@ -42,7 +42,8 @@ class ReferencePointNet2(nn.Module):
     def forward(self, points: Points) -> Tensor:
         positions, features = points, None
         for (count, radii, limits, _), scales in zip(self.levels, self.scales, strict=True):
-            centres = _rows(positions, _farthest(positions, count))
+            # farthest points are nested: the second level takes the first ones of the first level
+            centres = positions[:, :count] if features is not None else _rows(positions, _farthest(positions, count))
             outputs = []
             for radius, limit, layers in zip(radii, limits, scales, strict=True):
                 group = _ball(centres, positions, radius=radius, limit=limit)  # [N, S, k]

@@ -21,10 +21,13 @@ MIB = 2**20
 class Case:
     """One stage on given data: the straightforward way, the package's, and how their answers are compared."""
 
+    work: str  # what is done, with its size
     reference: Callable[[], Any]
     fast: Callable[[], Any]
     agree: Callable[[Any, Any], str]  # (reference's, fast's) -> what was compared; AssertionError where they differ
-    share: float = 1.0  # of its work that the reference does, where all of it would take hours: the time is divided by it
+    share: float = (
+        1.0  # of its work that the reference does, where all of it would take hours: the time is divided by it
+    )
     flops: float = 0.0  # multiplications and additions that no way of doing it can spare
     traffic: float = 0.0  # bytes that have to be read and written
     repeats: int = 3
@@ -61,6 +64,7 @@ class Floor:
 @dataclass
 class Measurement:
     stage: str
+    work: str
     reference_seconds: float
     extrapolated: bool
     share: float
@@ -97,6 +101,7 @@ def measure(stage: Stage, size: Size, floor: Floor) -> Measurement:
     reference, seconds = statistics.median(slow) / case.share, statistics.median(quick)
     return Measurement(
         stage=stage.name,
+        work=case.work,
         reference_seconds=reference,
         extrapolated=case.share < 1,
         share=case.share,

@@ -163,7 +163,7 @@ def reweighted_score(
 
 
 def cell_probabilities(
-    patches: Tensor, cells: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 64
+    patches: Tensor, cells: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 32
 ) -> Tensor:
     """`p(x~ | w)` of every grid cell, (B, P) float: eq. (8), then the softmax of C_w; 0 where there is no patch.
 
@@ -184,7 +184,7 @@ def cell_probabilities(
     return probabilities
 
 
-def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 64) -> Tensor:
+def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: int = 32) -> Tensor:
     """Eq. (8): `x + eta * (-grad_x log p^(x))`, `p^ = max(p, 1 - p)`: each patch moves to where C_w is less sure.
 
     Works for callers in inference mode; parameters get no gradient.
@@ -213,7 +213,7 @@ def perturb(points: Tensor, classifier: Classifier, *, eta: float = 0.1, chunk: 
 
 
 @torch.no_grad()
-def abnormal_probability(points: Tensor, classifier: Classifier, *, chunk: int = 64) -> Tensor:
+def abnormal_probability(points: Tensor, classifier: Classifier, *, chunk: int = 32) -> Tensor:
     """`p(x | w)`: (N, K, 3) points -> (N,) softmax probability of class 1, abnormal."""
     parts = [_log_probabilities(classifier(part))[:, 1].exp() for part in points.split(chunk)]
     return torch.cat(parts) if parts else points.new_zeros(0)
