@@ -71,12 +71,29 @@ def check_records(
         )
     if not records and not problems:
         problems = ["there are no scans at all"]
+    found = examine_records(
+        records, need_rgb=need_rgb, need_gt=need_gt, nan=nan, workers=workers, cache=cache, progress=progress
+    )
+    problems += [problem for of_record in found.values() for problem in of_record]
+    if problems:
+        raise UserError(listing(problems, len(records)))
+
+
+def examine_records(
+    records: Sequence[ScanRecord],
+    *,
+    need_rgb: bool = True,
+    need_gt: bool = True,
+    nan: Literal["refuse", "allow"] = "refuse",
+    workers: int | None = None,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[ScanRecord, list[str]]:
+    """What is wrong with each record, in words; nothing where it is intact. Arguments as `check_records` has them."""
     facts = _examine(_files(records, need_rgb, need_gt), nan=nan, workers=workers, cache=cache, progress=progress)
     truth_folders = {record.gt.parent.parent for record in records if record.gt}
-    for record in records:
-        problems += record_problems(record, facts, need_rgb=need_rgb, need_gt=need_gt, truth_folders=truth_folders)
-    if problems:
-        raise UserError(_listing(problems, len(records)))
+    options = {"need_rgb": need_rgb, "need_gt": need_gt, "truth_folders": truth_folders}
+    return {record: record_problems(record, facts, **options) for record in records}
 
 
 def record_problems(
@@ -216,7 +233,8 @@ def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _listing(problems: list[str], scans: int) -> str:
+def listing(problems: list[str], scans: int) -> str:
+    """All problems in one text, a sentence or a numbered list of at most 50."""
     if len(problems) == 1:
         return f"{problems[0]} (the only problem in {scans} scans: mend or remove it)"
     head = f"{len(problems)} problem{'s' * (len(problems) > 1)} in the {scans} scans; mend or remove what is named:"

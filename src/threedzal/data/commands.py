@@ -1,4 +1,4 @@
-"""`threedzal data ...`: make and check data sets."""
+"""`threedzal data ...`: make, download, check and look at data sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     generate(
         options.out,
-        classes=options.classes.split(",") if options.classes else None,
+        classes=_names(options.classes),
         size=options.size,
         train=options.train,
         validation=options.validation,
@@ -33,17 +33,39 @@ def _generate(options: argparse.Namespace) -> None:
     )
 
 
-def _check(options: argparse.Namespace) -> None:
-    from threedzal.data.check import check_records
-    from threedzal.data.mvtec3d import index_dataset
+def _download(options: argparse.Namespace) -> None:
+    from threedzal.data.mvtec_download import fetch_mvtec3d
 
-    records = index_dataset(options.root, classes=options.classes.split(",") if options.classes else None)
-    check_records(records)
-    print(f"{options.root}: {len(records)} scans of {len({r.class_name for r in records})} classes, all readable")
+    fetch_mvtec3d(
+        options.out or options.dataset,
+        accept_license=options.accept_license,
+        url=options.url,
+        sha256=options.sha256,
+        keep_archive=options.keep_archive,
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    from threedzal.data.survey import print_survey, survey
+
+    print_survey(options.root, *survey(options.root, classes=_names(options.classes)))
+
+
+def _preview(options: argparse.Namespace) -> None:
+    from threedzal.data.preview import preview
+
+    sheets = preview(
+        options.root, options.out, classes=_names(options.classes), scans=options.scans, units=options.units
+    )
+    print("\n".join(map(str, sheets)))
+
+
+def _names(classes: str | None) -> list[str] | None:
+    return classes.split(",") if classes else None
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="threedzal data", description="Make and check data sets.")
+    parser = argparse.ArgumentParser(prog="threedzal data", description="Make, download, check and look at data sets.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     generate = commands.add_parser(
@@ -63,8 +85,32 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--workers", type=int, default=None, help="processes; as many as there are cores by default")
     generate.set_defaults(command=_generate)
 
-    check = commands.add_parser("check", help="report every broken file of a data set in MVTec 3D-AD's layout")
-    check.add_argument("root", metavar="ROOT")
+    download = commands.add_parser(
+        "download",
+        help="fetch MVTec 3D-AD from its makers",
+        description="Fetch MVTec 3D-AD from its makers and unpack it. A cut download goes on where it stopped. MVTec "
+        "publishes no digest: the archive is compared with the MD5 that the library anomalib pins, or with --sha256.",
+    )
+    download.add_argument("dataset", choices=["mvtec3d"])
+    download.add_argument("--out", metavar="FOLDER", help="new folder to unpack to; mvtec3d by default")
+    download.add_argument("--accept-license", action="store_true", help="I agree to CC BY-NC-SA 4.0: not commercial")
+    download.add_argument("--url", help="of a mirror, or where the makers' address has changed")
+    download.add_argument("--sha256", help="that the archive must have; of a mirror's it is only printed if not given")
+    download.add_argument("--keep-archive", action="store_true", help="leave the archive beside the folder")
+    download.set_defaults(command=_download)
+
+    check = commands.add_parser("check", help="say what a data set holds, and report every broken file")
+    check.add_argument("root", metavar="ROOT", help="folder of CLASS folders")
     check.add_argument("--classes", metavar="A,B,...", help="some of its classes; all where not given")
     check.set_defaults(command=_check)
+
+    preview = commands.add_parser("preview", help="write a contact sheet a class: pictures, depth, ground truth")
+    preview.add_argument("root", metavar="ROOT", help="folder of CLASS folders")
+    preview.add_argument("--out", metavar="FOLDER", default="preview", help="folder of the sheets (preview)")
+    preview.add_argument("--classes", metavar="A,B,...", help="some of its classes; all where not given")
+    preview.add_argument("--scans", type=int, default=2, help="of training, and of each kind of defect (2)")
+    preview.add_argument(
+        "--units", default="auto", help="m, mm, auto, or metres of one unit, where files do not say it"
+    )
+    preview.set_defaults(command=_preview)
     return parser
