@@ -49,6 +49,8 @@ class ThreeDZAL(PatchModule):
         lr: Peak learning rate of Adam; falls by a cosine to 0 over the run.
     """
 
+    title = "3DzAL"
+
     def __init__(
         self,
         branches: tuple[Branch, ...] = ("rgb", "fpfh", "point_cloud"),

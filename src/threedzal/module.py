@@ -19,6 +19,7 @@ class Method(LightningModule):
     Files, banks, thresholds and metrics are not its business: `MemoryBankCallback` and `Detector` hold them.
     """
 
+    title = ""  # what papers call it, for reports; its class's name where there is none
     judges_scans = True  # False: a stage of a method, pre-trained alone; there is no map to test or to predict
     uses_rgb = True  # a scan without a picture is refused
     uses_fpfh = True  # scans must come with their FPFH

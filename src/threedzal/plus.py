@@ -58,6 +58,8 @@ class ThreeDZALPlus(PatchModule):
         pooling: How patches make the score of a scan; see `threedzal.pooling.pool`.
     """
 
+    title = "3DzAL plus"
+
     def __init__(
         self,
         inputs: tuple[Input, ...] = ("rgb", "relief", "similarity"),

@@ -93,6 +93,11 @@ class BTF(PatchModule):
         return brought
 
     @property
+    def title(self) -> str:
+        known = {("rgb", "fpfh"): "BTF", ("rgb",): "PatchCore", ("fpfh",): "FPFH", ("depth",): "depth"}
+        return known.get(tuple(self.hparams.branches), f"BTF ({' + '.join(self.hparams.branches)})")
+
+    @property
     def branch_widths(self) -> dict[str, int]:
         return {name: FPFH_WIDTH if name == "fpfh" else self.network.width for name in self.hparams.branches}
 

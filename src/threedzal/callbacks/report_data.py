@@ -19,8 +19,7 @@ from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.data.readers import read_object, read_picture, read_points, read_truth
 from threedzal.data.scan import ScanRecord, cached_foreground, restore_map
 from threedzal.report import ReportData, ScanOutcome, ScanPanel, pixel_overlap, worst_first
-
-NAMES = {"ThreeDZAL": "3DzAL", "ThreeDZALPlus": "3DzAL plus", "DSR3D": "3DSR"}  # of classes, as papers have them
+from threedzal.threshold import threshold_at_rate
 
 
 def report_data(
@@ -63,14 +62,13 @@ def report_data(
         panels=panels,
         outcomes=outcomes,
         threshold=threshold,
-        threshold_note="It was set on validation scans of classes that may be seen, never on the tested ones.",
+        threshold_note=_threshold_note(bank),
     )
 
 
 def method_name(module: LightningModule) -> str:
     """The method as papers name it; a class without such a name, by its own."""
-    name = type(module).__name__
-    return NAMES.get(name, name)
+    return getattr(module, "title", "") or type(module).__name__
 
 
 def command_line() -> str:
@@ -161,6 +159,17 @@ def _facts(module: LightningModule, bank: MemoryBankCallback, data: ZeroShotData
             about["Weights w_d : w_c of the score"] = "{:.2g} : {:.2g}".format(*calibration.weights.score)
     about["Parameters"] = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in sizes.items() if count)
     return {name: text for name, text in about.items() if text} | {"torch": torch.__version__}
+
+
+def _threshold_note(bank: MemoryBankCallback) -> str:
+    calibration = None if bank.detector is None else bank.detector.calibration
+    if calibration is None or not math.isfinite(calibration.threshold):
+        return ""
+    never = "No scan of a tested class had a part in it."
+    if calibration.false_positive_rate is None:
+        return f"It has the best F1 on validation scans with pseudo anomalies. {never}"
+    found = threshold_at_rate(calibration.pooled_scores, calibration.false_positive_rate)
+    return f"{str(found)[0].upper()}{str(found)[1:]}. {never}"
 
 
 def _bank_facts(bank) -> str:

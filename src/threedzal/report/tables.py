@@ -57,9 +57,11 @@ def metric_columns(tables: Iterable[Mapping[str, float]]) -> list[str]:
     return [name for name in METRICS if name in present] + [name for name in present if name not in METRICS]
 
 
-def row_title(name: str, method: str) -> str:
-    """`fused` -> `3DzAL, fused`; a row not known here, as it is."""
-    return ROWS.get(name, name).format(method=method) if name in ROWS else name
+def row_title(name: str, data: ReportData) -> str:
+    """`fused` -> `3DzAL, fused`, or `BTF` where there is nothing to fuse; a row not known here, as it is."""
+    if name == "fused" and "classification" not in data.metrics:
+        return data.method
+    return ROWS[name].format(method=data.method) if name in ROWS else name
 
 
 def _class_groups(data: ReportData, columns: list[str]) -> list[str]:
@@ -71,7 +73,7 @@ def _class_groups(data: ReportData, columns: list[str]) -> list[str]:
     groups = []
     for name in dict.fromkeys(name for classes in (*ours.values(), *others.values()) for name in classes):
         floor = ours.get(FLOOR, {}).get(name, {})
-        lines = [(row_title(r, data.method), ours[r], "main" if r == data.main_row else "") for r in ordered]
+        lines = [(row_title(r, data), ours[r], "main" if r == data.main_row else "") for r in ordered]
         lines += [(title, classes, "baseline") for title, classes in others.items()]
         body = "".join(
             row(title, _cells(classes[name], columns, floor), kind=kind)

@@ -39,7 +39,7 @@ def log_to_tensorboard(writer, data: ReportData, *, pictures: int, step: int) ->
 
 def _metrics(data: ReportData) -> str:
     rows = [
-        (row_title(name, data.method), class_name, values)
+        (row_title(name, data), class_name, values)
         for rows in (data.metrics, data.baselines, data.transductive)
         for name, classes in rows.items()
         for class_name, values in with_mean(dict(classes)).items()

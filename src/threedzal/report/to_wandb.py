@@ -63,7 +63,7 @@ def metrics_table(data: ReportData, columns: Sequence[str]):
         for name, classes in rows.items():
             for class_name, values in with_mean(dict(classes)).items():
                 numbers = [float(values[metric]) if metric in values else None for metric in columns]
-                table.add_data(row_title(name, data.method), class_name, *numbers)
+                table.add_data(row_title(name, data), class_name, *numbers)
     return table
 
 
