@@ -13,6 +13,7 @@ from threedzal.errors import Interrupted, UserError
 OWN_COMMANDS = {  # name: module with a function `run(args)`, and what it is for
     "data": ("threedzal.data.commands", "make, download, check and look at data sets (`threedzal data --help`)"),
     "calibrate": ("threedzal.site_calibration", "set a fitted file's threshold on good scans of your own product"),
+    "cache": ("threedzal.features.cache_commands", "show and prune what is kept of masks and features"),
     "protocol": ("threedzal.protocol.commands", "run many experiments as one, and print their tables"),
 }
 SHORT = {"--reference": "--memory_bank.reference", "--state": "--memory_bank.state"}  # of test and predict

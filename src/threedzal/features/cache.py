@@ -2,13 +2,17 @@
 
 A key is a digest of everything that decides the result: the input, the options and, through `VERSION`, the code.
 Files are `.npz` without pickle, written under a temporary name and then renamed, so that any number of processes may
-share a folder and none ever reads half a file.
+share a folder and none ever reads half a file. A folder has a size that it may grow to: what was not used for longest
+goes first. `threedzal cache` shows and prunes a folder.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -76,10 +80,17 @@ def _chunks(part: object) -> Iterator[bytes]:
 
 
 class ArrayCache:
-    """A folder of named arrays by key; `None` for a folder keeps nothing. Safe with several readers and writers."""
+    """A folder of named arrays by key; `None` for a folder keeps nothing. Safe with several readers and writers.
 
-    def __init__(self, folder: str | Path | None):
-        self.folder = None if folder is None else Path(folder)
+    Args:
+        folder: Where; made when first written to.
+        limit: Bytes that the folder may grow to, about; None: as many as it likes. Looked at by each process each time
+            that it has written a twentieth of it (several processes may be over it by as much each).
+    """
+
+    def __init__(self, folder: str | Path | None, *, limit: float | None = None):
+        self.folder, self.limit = None if folder is None else Path(folder), limit
+        self._written = float("inf")  # since the last look; the first write looks
 
     def path(self, key: str) -> Path | None:
         """Where the arrays of `key` stand, or would stand."""
@@ -97,12 +108,73 @@ class ArrayCache:
         if path.is_file():
             try:
                 with np.load(path, allow_pickle=False) as file:
-                    return {name: file[name] for name in file.files}
+                    arrays = {name: file[name] for name in file.files}
+                os.utime(path)  # used now; access times are not kept on every disk
+                return arrays
+            except FileNotFoundError:
+                pass  # pruned since
             except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
                 warnings.warn(f"Cached file {path} cannot be read ({error}); computing it again.", stacklevel=2)
         arrays = compute()
         _write(path, arrays)
+        self._keep_to_limit(sum(array.nbytes for array in arrays.values()))
         return arrays
+
+    def _keep_to_limit(self, written: int) -> None:
+        if self.limit is not None:
+            self._written += written
+            if self._written >= 0.05 * self.limit:
+                prune(self.folder, self.limit)
+                self._written = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """One file of a cache."""
+
+    path: Path
+    size: int  # bytes
+    used: float  # seconds since 1970, when it was last read or written
+
+
+def kept_files(folder: str | Path) -> list[Kept]:
+    """All that a cache holds, in no order. Files that other processes remove meanwhile are left out."""
+    found = []
+    for path in Path(folder).glob("[0-9a-f][0-9a-f]/*.npz"):
+        with contextlib.suppress(FileNotFoundError):
+            state = path.stat()
+            found.append(Kept(path, state.st_size, state.st_mtime))
+    return found
+
+
+def prune(folder: str | Path, limit: float) -> list[Kept]:
+    """Remove what was not used for longest until at most `limit` bytes are left; returns what was removed.
+
+    Safe while others read and write: who has a file open reads it to its end, who comes later computes it again. Where
+    another process prunes already, nothing is done. Temporary files that a killed process left a day ago go, too.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    with open(folder / ".lock", "a") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks: two that prune do no harm, only work twice
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return []
+        for path in folder.glob("*/.*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > 24 * 3600:
+                    path.unlink()
+        files = sorted(kept_files(folder), key=lambda file: file.used)
+        total, removed = sum(file.size for file in files), []
+        for file in files:
+            if total <= limit:
+                break
+            file.path.unlink(missing_ok=True)
+            total -= file.size
+            removed.append(file)
+        return removed
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

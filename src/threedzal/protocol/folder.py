@@ -73,7 +73,7 @@ class JobFolder:
         """The lock, an open file to hand on to the job's processes, or None where somebody else holds it.
 
         The system frees it when the last process that has the file open ends, however it ends: no lock is ever stale,
-        and where the runner alone is killed the fit that it left running goes on being alone in its folder.
+        and where the runner alone is killed nobody begins before the process that it left behind has ended, too.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         UserError: there is no such file, or it is something else.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = deepcopy(_parsed(Path(path).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be read as a config ({getattr(error, 'strerror', None) or error}): check the path"
@@ -125,6 +125,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds {type(content).__name__}, but a config has sections with names")
     return content
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """A protocol reads the same few configs for hundreds of jobs, and PyYAML is slow."""
+    return yaml.safe_load(text)
 
 
 def _pairs(overrides: Iterable[str]) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
@@ -29,6 +30,7 @@ STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM, *(-s for s in (signal.SIGI
 GRACE = 60.0  # seconds that a process has to end by itself
 # A job's process is one process of this machine, or makes its own: it must not take itself for a task of `srun`.
 FOREIGN = ("SLURM_", "SUBMITIT_", "PMI_", "PMIX_", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK", "MASTER_")
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # looked up before any fork
 
 
 @dataclass
@@ -38,9 +40,15 @@ class Outcome:
     results: dict[Job, Result] = field(default_factory=dict)
     failures: dict[Job, Failure] = field(default_factory=dict)
     elsewhere: list[Job] = field(default_factory=list)  # other runners are at work on these
+    waiting: list[Job] = field(default_factory=list)  # not begun, or stopped on the way
 
     def __str__(self) -> str:
-        parts = {"done": self.results, "failed": self.failures, "being run elsewhere": self.elsewhere}
+        parts = {
+            "done": self.results,
+            "failed": self.failures,
+            "being run elsewhere": self.elsewhere,
+            "waiting": self.waiting,
+        }
         return ", ".join(f"{len(jobs)} {word}" for word, jobs in parts.items() if jobs) or "no jobs"
 
 
@@ -104,6 +112,8 @@ def outcome(jobs: Sequence[Job], root: str | Path) -> Outcome:
             found.elsewhere.append(job)
         elif (failure := folder.failure()) is not None:
             found.failures[job] = failure
+        else:
+            found.waiting.append(job)
     return found
 
 
@@ -176,11 +186,18 @@ def _run_stage(
             env={**inherited, "PYTHONUNBUFFERED": "1", **_wandb_environment(folder.job), **environment},
             pass_fds=(lock.fileno(),),  # the claim lives as long as the process, whatever becomes of this one
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others in order
+            preexec_fn=_end_with_parent,
         )
         code = _wait(process, stop)
     attempts[-1] |= {"ended": time.time(), "exit_code": code}
     folder.write("attempts", attempts)
     return code
+
+
+def _end_with_parent() -> None:
+    """In the new process: be sent SIGTERM when the runner is gone, even by SIGKILL (Linux only)."""
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _wait(process: subprocess.Popen, stop: threading.Event) -> int:

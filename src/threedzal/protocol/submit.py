@@ -31,9 +31,9 @@ class SubmittedJob:
                 raise RuntimeError(f"{job}: {folder.failure().sentence} (all of it: {folder.log})")
             if time.monotonic() > deadline:
                 break
-            # `running`: what this job is the continuation of has not ended yet. `stopped`: the signal that says why
-            # reaches this process a moment after the one that it has started.
-            time.sleep(2.0)
+            # `running`: what this job is the continuation of has not ended yet. `stopped`: by a signal of SLURM's, of
+            # which this process learns by one that it sends here
+            time.sleep(2.0 if state == "running" else 30.0)
         return state
 
     def checkpoint(self, job: Job, root: str):
@@ -89,6 +89,9 @@ def _submit(waiting, root, cluster, log_folder, parameters, environment) -> list
         raise UserError(
             "the launchers slurm, local and debug need the package submitit: pip install '3dzal[slurm]'"
         ) from error
+    if cluster == "slurm":  # whatever the cluster's default
+        more = {"requeue": True, **parameters.get("slurm_additional_parameters", {})}
+        parameters = {**parameters, "slurm_additional_parameters": more}
     try:
         executor = submitit.AutoExecutor(folder=log_folder, cluster=cluster)
         executor.update_parameters(**parameters)
