@@ -6,15 +6,14 @@ import pytest
 import torch
 
 from threedzal.errors import UserError
-from threedzal.memory import MemoryBank, bank
+from threedzal.memory import MemoryBank, bank, flat
 
 
-@pytest.fixture(params=["faiss", "torch"])
+@pytest.fixture(params=["in one block", "in many"])
 def path(request, monkeypatch):
-    """With FAISS, and as on a machine without it (small blocks, so that several are merged)."""
-    if request.param == "torch":
-        monkeypatch.setitem(sys.modules, "faiss", None)
-        monkeypatch.setattr(bank, "ROW_CHUNK", 100)
+    """Small blocks, so that several are merged."""
+    if request.param == "in many":
+        monkeypatch.setattr(flat, "ROW_CHUNK", 100)
         monkeypatch.setattr(bank, "QUERY_CHUNK", 7)
     return request.param
 
@@ -61,14 +60,47 @@ def test_no_queries_give_no_rows(path):
     assert distances.shape == rows.shape == (0, 3)
 
 
-@pytest.mark.parametrize("index", ["HNSW32", "IVF4,Flat", "IVF4,PQ6x4", "SQ8"])
+@pytest.mark.parametrize("index", ["HNSW32", "IVF4,Flat", "IVF4,PQ5x4", "OPQ6_12,IVF4,PQ6x4", "SQ8"])
 def test_other_indexes_return_true_distances_of_the_rows_they_name(index):
-    rows, queries = rows_and_queries()
+    rows, queries = rows_and_queries()  # 24 numbers are no multiple of PQ5's parts
     distances, found = MemoryBank.build(rows, index).search(queries, 3)
     assert found.min() >= 0
     torch.testing.assert_close(distances, (rows[found] - queries[:, None]).norm(dim=-1))
     exact = torch.cdist(queries, rows).min(1).values
     assert (distances[:, 0] <= exact * 1.5).all()
+
+
+@pytest.mark.parametrize("index", ["IVF32,Flat", "HNSW8"])
+def test_an_index_is_searched_as_deep_as_the_recall_asks(index):
+    rows = torch.randn(2000, 24, generator=torch.Generator().manual_seed(1))
+    apart = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
+    depths, recalls = [], []
+    for wanted in (0.5, 0.99):
+        built = MemoryBank.build(rows, index, recall=wanted)
+        found = built.search(rows, 2)[1][:, 1]  # the first is the row itself
+        depths.append(built.depth)
+        recalls.append((found == apart.argmin(1)).float().mean().item())
+        assert recalls[-1] > wanted - 0.1  # measured on 256 of the rows, asked here for all
+    assert depths[0] < depths[1] and recalls[0] < recalls[1]
+
+
+def test_the_depth_is_kept_and_can_be_chosen_again():
+    built = MemoryBank.build(torch.randn(2000, 24), "IVF32,Flat", recall=0.5)
+    assert MemoryBank.from_state_dict(built.state_dict()).depth == built.depth
+    assert MemoryBank.from_state_dict(built.state_dict(), recall=1.0).depth > built.depth
+    assert MemoryBank.from_state_dict(built.state_dict(), index="Flat").index == "Flat"
+    older = {name: value for name, value in built.state_dict().items() if name != "depth"}  # files of version 0.1
+    assert MemoryBank.from_state_dict(older).depth > 0
+
+
+def test_too_few_rows_for_the_lists_are_named():
+    with pytest.warns(UserWarning, match="IVF64,Flat.* 64 lists for 450 rows.*IVF11"):
+        MemoryBank.build(torch.randn(450, 24), "IVF64,Flat")
+
+
+def test_flat_rows_are_neither_copied_nor_moved():
+    rows = torch.randn(450, 24)
+    assert MemoryBank.build(rows).features.data_ptr() == rows.data_ptr()
 
 
 def test_an_inverted_list_that_runs_out_is_completed_exactly():
@@ -79,6 +111,7 @@ def test_an_inverted_list_that_runs_out_is_completed_exactly():
     assert torch.equal(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:index 'IVF4096")
 @pytest.mark.parametrize("index", ["Flatt", "IVF4096,Flat"])
 def test_an_index_faiss_cannot_build_gets_a_sentence(index):
     with pytest.raises(UserError, match=index):

@@ -83,7 +83,11 @@ def build_bank(
         f"Memory bank: coreset of {len(chosen.rows)} among {chosen.seen} patches of {chosen.rows.shape[1]} numbers; "
         f"none is farther than {chosen.radius:.4g} from it (any of that size would leave one at {chosen.least:.4g})"
     )
-    return MemoryBank.build(chosen.rows, options["index"], coverage=(chosen.seen, chosen.radius))
+    coverage = (chosen.seen, chosen.radius)
+    bank = MemoryBank.build(chosen.rows, options["index"], recall=options["index_recall"], coverage=coverage)
+    if bank.depth:
+        rank_zero_info(f"Index: {bank}")
+    return bank
 
 
 def _add_features(rows: BankRows, loader, module: PatchModule, *, cells: Literal["all", "object"]) -> None:

@@ -47,7 +47,9 @@ class MemoryBankCallback(Callback):
         build_memory: GiB of patches that a process keeps in memory while the bank is built.
         scratch: Folder for the others, on a disk that all machines of a run see; by default the run's.
         bank_cells: Patches of `all` grid cells, as the paper counts them, or of `object` cells only.
-        index: FAISS factory string.
+        index: `Flat` is exact; `HNSW32`, `IVF1024,Flat`, `IVF4096,PQ64` or any other factory string of FAISS for very
+            large banks (docs/scaling.md).
+        index_recall: How often such an index is to find the nearest row: it is searched as deep as that takes.
         neighbours: b of eq. (6).
         reweight_temperature: Divisor of the distances in eq. (6): `sqrt_dim` (PatchCore's released code) or `one`.
         reweight_nearest: Whether f* is `included` in its own neighbours, or `left_out` (PatchCore's released code).
@@ -86,6 +88,7 @@ class MemoryBankCallback(Callback):
         scratch: str | None = None,
         bank_cells: Literal["all", "object"] = "all",
         index: str = "Flat",
+        index_recall: float = 0.95,
         neighbours: int = 3,
         reweight_temperature: Literal["sqrt_dim", "one"] = "sqrt_dim",
         reweight_nearest: Literal["included", "left_out"] = "included",
@@ -117,6 +120,8 @@ class MemoryBankCallback(Callback):
                 f"memory_bank.coreset is {coreset}, but it is a share of the patches, above 0 and at most 1, or "
                 "how many of them, a whole number above 1"
             )
+        if not 0 < index_recall <= 1:
+            raise UserError(f"memory_bank.index_recall is {index_recall}, but it is a share: above 0, at most 1")
         if coreset_group < 1 or build_memory <= 0:
             raise UserError(
                 f"memory_bank.coreset_group is {coreset_group} and memory_bank.build_memory {build_memory}, "
@@ -209,9 +214,7 @@ class MemoryBankCallback(Callback):
         if self.reference == "batch":
             self.detector = None
         elif "calibration" in self._stored:
-            bank = MemoryBank.from_state_dict(self._stored["bank"]) if "bank" in self._stored else None
-            if bank is not None and bank.index != self.options["index"]:
-                bank = MemoryBank.build(bank.features, self.options["index"], coverage=bank.coverage)
+            bank = self._stored_bank() if "bank" in self._stored else None
             calibration = Calibration.from_dict(self._stored["calibration"])
             if bank is not None and self.options["weights"] not in ("auto", self._stored["options"]["weights"]):
                 calibration = calibration.with_weights(self.options["weights"])
@@ -223,6 +226,11 @@ class MemoryBankCallback(Callback):
         elif self.detector is None:
             rank_zero_info("The checkpoint is not of a finished fit: finishing it with the scans of training")
             self.detector = self._built(trainer, module)
+
+    def _stored_bank(self) -> MemoryBank:
+        stored, index, recall = self._stored["options"], self.options["index"], self.options["index_recall"]
+        as_it_was = (stored["index"], stored.get("index_recall", recall)) == (index, recall)
+        return MemoryBank.from_state_dict(self._stored["bank"], index=index, recall=None if as_it_was else recall)
 
     def _batch_judge(self, trainer: Trainer, module: Method, records: list[ScanRecord]) -> BatchJudge | None:
         if self.reference == "training":

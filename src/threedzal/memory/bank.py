@@ -1,48 +1,61 @@
 """The memory bank: feature rows of normal patches and the search for the nearest of them (eqs. 4 to 7)."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from threedzal.errors import UserError
-from threedzal.memory.distances import full_precision, partial_squared_distances
+from threedzal.memory.distances import full_precision
+from threedzal.memory.flat import ROW_CHUNK, FlatSearch
+from threedzal.memory.indexes import SHORTLIST, FaissSearch
 
-SHORTLIST = 8  # rows beyond k that are measured again, so that rounding in the first pass cannot change the k nearest
 QUERY_CHUNK = 1024
-ROW_CHUNK = 16384
 RESCORE_ELEMENTS = 8_000_000  # float32 differences held at a time (32 MB)
 
 
 class MemoryBank:
     """Rows of features (M, D) float32 with a nearest-neighbour index over them; make one with `MemoryBank.build`.
 
-    `index="Flat"` is exact on every path: FAISS on the CPU, blocked matrix products in torch where FAISS is absent or
-    the rows are on a GPU. Either only draws up a shortlist; the distances returned are measured from differences,
-    without the cancellation of `|a|^2 - 2ab + |b|^2`, so that a row's distance to itself is 0.
+    `index="Flat"` is exact, on any device, and keeps no copy of the rows; any other index is one of FAISS. Either only
+    draws up a shortlist; the distances returned are measured from differences, without the cancellation of
+    `|a|^2 - 2ab + |b|^2`, so that a row's distance to itself is 0.
+
+    The rows may be memory-mapped: they are then read as they are needed.
 
     `coverage`, for reports alone: how many rows it was chosen from, and the coreset's radius; None where unknown.
     """
 
-    def __init__(self, features: Tensor, index: str, engine: Any | None) -> None:
-        self.features = features
-        self.index = index
-        self.coverage: tuple[int, float] | None = None
-        self._engine = engine  # a FAISS index over `features - origin`, or None: torch
-        self._origin = features.mean(0)  # L2 does not mind the shift, and the first pass rounds less
-        self._centred = features - self._origin if engine is None else None
+    def __init__(
+        self,
+        features: Tensor,
+        index: str,
+        search: FlatSearch | FaissSearch,
+        coverage: tuple[int, float] | None = None,
+    ) -> None:
+        self.features, self.index, self.coverage, self._search = features, index, coverage, search
+        self._exact: FlatSearch | None = search if isinstance(search, FlatSearch) else None
 
     @classmethod
     def build(
-        cls, features: Tensor, index: str = "Flat", *, coverage: tuple[int, float] | None = None
-    ) -> "MemoryBank":
+        cls,
+        features: Tensor,
+        index: str = "Flat",
+        *,
+        recall: float = 0.95,
+        depth: int | None = None,
+        coverage: tuple[int, float] | None = None,
+    ) -> MemoryBank:
         """Index feature rows.
 
         Args:
             features: (M, D) floating point, finite; kept as float32 on its device.
             index: a FAISS factory string: `Flat` (exact), `HNSW32`, `IVF256,Flat`, `IVF256,PQ32`, ...
+            recall: how often the nearest row is to be found; decides how deep an inverted file or a graph is searched.
+            depth: that depth, `nprobe` or `efSearch`, where it is known; see `FaissSearch`.
             coverage: see the class.
 
         Raises:
@@ -55,11 +68,11 @@ class MemoryBank:
                 "wanted a floating-point matrix (rows, numbers) with at least one of each."
             )
         features = features.detach().float().contiguous()
-        if not torch.isfinite(features).all():
+        if not all(torch.isfinite(part).all() for part in features.split(ROW_CHUNK)):
             raise UserError("MemoryBank: the features hold NaN or infinite values; check the scans they came from.")
-        bank = cls(features, index, _faiss_index(features, index))
-        bank.coverage = coverage
-        return bank
+        exact = index == "Flat"
+        search = FlatSearch(features) if exact else FaissSearch(features, index, recall=recall, depth=depth)
+        return cls(features, index, search, coverage)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -93,26 +106,58 @@ class MemoryBank:
         distances, rows = (torch.cat(parts).to(queries.device) for parts in zip(*found, strict=True))
         return distances, rows
 
-    def to(self, device: torch.device | str) -> "MemoryBank":
-        """The same bank with its rows, and for `Flat` its search, on another device."""
+    def to(self, device: torch.device | str) -> MemoryBank:
+        """The same bank on another device; one with an index of FAISS stays on the CPU and answers from there."""
+        if isinstance(self._search, FaissSearch):
+            return self
         moved = self.features.to(device)
         return self if moved is self.features else MemoryBank.build(moved, self.index, coverage=self.coverage)
 
+    @property
+    def depth(self) -> int:
+        """`nprobe` of an inverted file or `efSearch` of a graph; 0 where there is neither."""
+        return self._search.depth if isinstance(self._search, FaissSearch) else 0
+
+    def __str__(self) -> str:
+        """`HNSW32 (efSearch 64, recall@1 0.957)`: the index, and what was measured if it was chosen just now."""
+        if not self.depth:
+            return self.index
+        recall = "" if self._search.recall is None else f", recall@1 {self._search.recall:.3f}"
+        return f"{self.index} ({self._search.setting}{recall})"
+
     def state_dict(self) -> dict[str, Tensor]:
         """Plain tensors that hold the bank: `features` (M, D) float32; `index`, the factory string's bytes, uint8;
-        `coverage` (2,) float64 where it is known."""
-        state = {"features": self.features, "index": torch.tensor(list(self.index.encode()), dtype=torch.uint8)}
-        if self.coverage is not None:
-            state["coverage"] = torch.tensor(self.coverage, dtype=torch.float64)
-        return state
+        `depth` () int64; `coverage` (2,) float64 where it is known."""
+        state = {
+            "features": self.features,
+            "index": torch.tensor(list(self.index.encode()), dtype=torch.uint8),
+            "depth": torch.tensor(self.depth),
+        }
+        return (
+            state if self.coverage is None else {**state, "coverage": torch.tensor(self.coverage, dtype=torch.float64)}
+        )
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Tensor]) -> "MemoryBank":
-        """The bank that `state_dict` described; its index is built again from the rows."""
-        if set(state) - {"coverage"} != {"features", "index"}:
+    def from_state_dict(
+        cls, state: dict[str, Tensor], *, index: str | None = None, recall: float | None = None
+    ) -> MemoryBank:
+        """The bank that `state_dict` described; its index is built again from the rows.
+
+        Args:
+            index: in place of the one that it had.
+            recall: wanted; its depth is then chosen again.
+        """
+        if set(state) - {"coverage", "depth"} != {"features", "index"}:
             raise UserError(f"MemoryBank: got a state with {sorted(state)}; wanted features and index.")
-        coverage = (int(state["coverage"][0]), float(state["coverage"][1])) if "coverage" in state else None
-        return cls.build(state["features"], bytes(state["index"].tolist()).decode(), coverage=coverage)
+        was = bytes(state["index"].tolist()).decode()
+        as_it_was = recall is None and index in (None, was)
+        return cls.build(
+            state["features"],
+            index or was,
+            recall=0.95 if recall is None else recall,
+            depth=int(state.get("depth", 0)) or None if as_it_was else None,
+            coverage=(int(state["coverage"][0]), float(state["coverage"][1])) if "coverage" in state else None,
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the bank as a safetensors file: complete under its name, or not there at all."""
@@ -128,7 +173,7 @@ class MemoryBank:
             partial.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | Path) -> "MemoryBank":
+    def load(cls, path: str | Path) -> MemoryBank:
         """Read a bank written by `save`; no code in the file is executed.
 
         Raises:
@@ -147,56 +192,12 @@ class MemoryBank:
 
     def _search_chunk(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         count = min(k + SHORTLIST, len(self))
-        if self._engine is None:
-            rows = _shortlist(queries - self._origin, self._centred, count)
-        else:
-            rows = torch.from_numpy(self._engine.search((queries - self._origin).numpy(), count)[1])
-            short = (rows[:, :k] < 0).any(1)  # -1: an inverted list ran out of rows
-            if short.any():
-                centred = self.features - self._origin
-                rows[short] = _shortlist(queries[short] - self._origin, centred, count)
+        rows = self._search(queries, count)
+        short = (rows[:, :k] < 0).any(1)  # -1: an inverted list ran out of rows
+        if short.any():
+            self._exact = self._exact or FlatSearch(self.features)
+            rows[short] = self._exact(queries[short], count)
         return _rescored(queries, self.features, rows, k)
-
-
-def _faiss_index(features: Tensor, index: str) -> Any | None:
-    """A FAISS index over the centred rows, or None where torch answers for it (`Flat` on a GPU or without FAISS)."""
-    if index == "Flat" and features.device.type != "cpu":
-        return None
-    try:
-        import faiss
-    except ImportError as error:
-        if index == "Flat":
-            return None
-        raise UserError(f"MemoryBank: index {index!r} needs FAISS; install faiss-cpu or use index: Flat.") from error
-    if features.device.type != "cpu":
-        raise UserError(f"MemoryBank: index {index!r} runs on the CPU; move the features there or use index: Flat.")
-    rows = (features - features.mean(0)).numpy()
-    try:
-        engine = faiss.index_factory(features.shape[1], index)
-        engine.train(rows)
-        engine.add(rows)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(
-            f"MemoryBank: FAISS cannot build index {index!r} over {len(rows)} rows of {rows.shape[1]} numbers "
-            f"({reason}); use index: Flat or another factory string."
-        ) from error
-    return engine
-
-
-def _shortlist(queries: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Row numbers (Q, count) of the nearest rows by matrix products, in blocks, in no particular order."""
-    best: Tensor | None = None
-    numbers: Tensor | None = None
-    for first in range(0, len(rows), ROW_CHUNK):
-        block = rows[first : first + ROW_CHUNK]
-        score = partial_squared_distances(queries, block, block.square().sum(1))
-        part, at = score.topk(min(count, len(block)), largest=False)
-        best = part if best is None else torch.cat([best, part], 1)
-        numbers = at + first if numbers is None else torch.cat([numbers, at + first], 1)
-        best, keep = best.topk(min(count, best.shape[1]), largest=False)
-        numbers = numbers.gather(1, keep)
-    return numbers
 
 
 def _rescored(queries: Tensor, features: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:

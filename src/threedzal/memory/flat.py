@@ -1,0 +1,40 @@
+"""Exact search for the nearest rows, by matrix products in blocks; no copy of the rows is kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from threedzal.memory.distances import partial_squared_distances
+
+ROW_CHUNK = 1024  # rows centred and compared at a time; they and their products stay in the processor's cache
+
+
+class FlatSearch:
+    """Over rows (M,D) float32 on any device, possibly memory-mapped: they are read block by block."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.origin = column_means(features)  # L2 does not mind the shift, and the products round less
+        self._norms = torch.cat([(part - self.origin).square().sum(1) for part in features.split(ROW_CHUNK)])
+
+    def __call__(self, queries: Tensor, count: int) -> Tensor:
+        """Row numbers (Q,count) int64 of the nearest rows to the precision of float32 products, in no order."""
+        queries = queries - self.origin
+        best: Tensor | None = None
+        numbers: Tensor | None = None
+        for first in range(0, len(self.features), ROW_CHUNK):
+            part = slice(first, first + ROW_CHUNK)
+            squared = partial_squared_distances(queries, self.features[part] - self.origin, self._norms[part])
+            values, at = squared.topk(min(count, squared.shape[1]), largest=False)
+            best = values if best is None else torch.cat([best, values], 1)
+            numbers = at + first if numbers is None else torch.cat([numbers, at + first], 1)
+            best, keep = best.topk(min(count, best.shape[1]), largest=False)
+            numbers = numbers.gather(1, keep)
+        return numbers
+
+
+def column_means(features: Tensor) -> Tensor:
+    """(D,) float32, the mean of rows (M,D), in blocks: no more memory than a block takes."""
+    total = sum(part.double().sum(0) for part in features.split(ROW_CHUNK))
+    return (total / len(features)).float()
