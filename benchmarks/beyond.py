@@ -25,8 +25,8 @@ from torch import Tensor
 
 from threedzal.data.attention import RandomAttention
 from threedzal.data.datasets import PseudoScanDataset, ScanAnomalies, ScanDataset
+from threedzal.data.index import index_dataset, list_classes
 from threedzal.data.interest import InterestPool
-from threedzal.data.mvtec3d import index_dataset, list_classes
 from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans
 from threedzal.features.cache import ArrayCache
 from threedzal.metrics.aupro import pro_curve

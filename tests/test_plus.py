@@ -13,7 +13,8 @@ from threedzal.checkpoint import read_checkpoint
 from threedzal.cli import main
 from threedzal.data.anomaly_forms import Donor
 from threedzal.data.generated import generate
-from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan, read_rgb, read_xyz
+from threedzal.data.readers import read_rgb, read_xyz
+from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan
 from threedzal.data.scan_anomalies import FORMS, insert_shaded_anomalies
 from threedzal.data.shading import Light, fit_light, reshade, surface_normals
 from threedzal.errors import UserError

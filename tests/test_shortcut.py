@@ -13,10 +13,11 @@ from torchmetrics.functional.classification import binary_auroc
 
 from threedzal.data.attention import RandomAttention
 from threedzal.data.generated import generate
+from threedzal.data.index import index_dataset
 from threedzal.data.interest import InterestPool
-from threedzal.data.mvtec3d import index_dataset
 from threedzal.data.pseudo_anomalies import ADDING, NORMAL, REMOVING, draw_patches
-from threedzal.data.scan import ScanPreparation, prepare_scan, read_xyz
+from threedzal.data.readers import read_xyz
+from threedzal.data.scan import ScanPreparation, prepare_scan
 from threedzal.features.pointnet2 import PointNet2
 
 NORMAL_CLASS, DONORS, STEPS = "grooved_sphere", ("cone", "porous_block"), 90

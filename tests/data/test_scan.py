@@ -8,13 +8,12 @@ import tifffile
 import torch
 from PIL import Image
 
+from threedzal.data.readers import read_mask, read_xyz
 from threedzal.data.scan import (
     ScanPreparation,
     ScanRecord,
     collate_scans,
     prepare_scan,
-    read_mask,
-    read_xyz,
     restore_map,
 )
 from threedzal.errors import UserError

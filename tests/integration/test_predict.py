@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 import threedzal
-from threedzal.data.scan import read_rgb, read_xyz
+from threedzal.data.readers import read_rgb, read_xyz
 
 KINDS = ("colour", "contamination", "crack", "good", "hole")
 

@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from threedzal.callbacks.memory_bank import MemoryBankCallback
-from threedzal.data.scan import read_rgb, read_xyz
+from threedzal.data.readers import read_picture, read_points
 from threedzal.files import write_text
 
 
@@ -37,7 +37,7 @@ class TimingCallback(Callback):
         chosen = records[::step][: self.scans]
         seconds = []
         for record in [chosen[0], *chosen]:
-            xyz, rgb = read_xyz(record.xyz), read_rgb(record.rgb) if record.rgb else None
+            xyz, rgb = read_points(record), read_picture(record)
             start = time.perf_counter()
             bank.detector(rgb, xyz)
             if module.device.type == "cuda":

@@ -17,7 +17,7 @@ from threedzal.errors import Interrupted, UserError
 from threedzal.files import write_text
 
 CHUNK = 2**20
-ATTEMPTS = 8  # in a row without a new byte
+ATTEMPTS = 5  # in a row without a new byte
 _TIMEOUT = 60.0  # seconds without a byte
 
 Progress = Callable[[int, int], None] | None
@@ -71,7 +71,8 @@ def download(
         except OSError as error:
             raise UserError(f"{part}: cannot be written ({error.strerror or error})") from error
         failures = 0 if _size(part) > before else failures + 1
-        (pause or time.sleep)(min(30.0, 2.0**failures))
+        if failures < ATTEMPTS:
+            (pause or time.sleep)(min(30.0, 2.0**failures))
     kept = f"{_size(part) / 2**20:.0f} MiB are kept, and the same command goes on with them" if _size(part) else ""
     raise UserError(f"{url}: {reason}, {ATTEMPTS} times without a new byte; {kept or _other_ways()}")
 

@@ -89,7 +89,7 @@ class Plan:
         Raises:
             UserError: they are not.
         """
-        from threedzal.data.mvtec3d import list_classes
+        from threedzal.data.index import list_classes
 
         wanted = {*self.test, *(name for names in self.train for name in names)}
         roots = {str((job.options.get("data") or {}).get("root")) for job in self.jobs()}
