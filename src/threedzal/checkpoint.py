@@ -16,7 +16,8 @@ METHODS = {
     "ThreeDZAL": "threedzal.model",
     "ThreeDZALPlus": "threedzal.plus",
 }
-BANK, SITE_OPTIONS = "MemoryBankCallback", ("cache_dir", "predict_path", "num_workers", "units", "camera")
+BANK = "MemoryBankCallback"
+SITE_OPTIONS = ("cache_dir", "cache_rgb", "cache_gigabytes", "predict_path", "num_workers", "units", "camera")
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:

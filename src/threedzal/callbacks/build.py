@@ -16,6 +16,7 @@ from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.data.scan import Scan
 from threedzal.detector import Calibration, Detector, ScoringOptions
 from threedzal.distributed import agree
+from threedzal.features.rgb import kept_features
 from threedzal.memory import BankRows, MemoryBank, RowOptions
 from threedzal.module import Method, PatchModule
 from threedzal.progress import progress_bar, track
@@ -37,7 +38,7 @@ def build_detector(
     detector = make_detector(module, bank, data, options)
     detector.calibration = calibrate(
         detector,
-        normal=scan_batches(data.calibration_dataloader(), module, "Score scales"),
+        normal=_with_kept_features(scan_batches(data.calibration_dataloader(), module, "Score scales"), module, data),
         pseudo=scan_batches(data.pseudo_scan_dataloader(), module, "Weights and threshold"),
         weights=options["weights"],
         score_scale=options["score_scale"],
@@ -91,7 +92,8 @@ def build_bank(
 
 
 def _add_features(rows: BankRows, loader, module: PatchModule, *, cells: Literal["all", "object"]) -> None:
-    for scan in scan_batches(loader, module, "Features of the training scans"):
+    batches = scan_batches(loader, module, "Features of the training scans")
+    for scan in _with_kept_features(batches, module, module.trainer.datamodule):
         wanted = torch.ones_like(scan.cells) if cells == "all" else scan.cells
         rows.add(module.features(scan)[wanted])
 
@@ -120,3 +122,10 @@ def scan_batches(loader, module: Method, description: str) -> Iterator[Scan]:
         if module.trainer.received_sigterm:  # no loop of Lightning runs that would look
             raise SIGTERMException
         yield scan.to(module.device)
+
+
+def _with_kept_features(batches: Iterator[Scan], module: Method, data: ZeroShotDataModule) -> Iterator[Scan]:
+    """The same batches; what frozen image networks say of them is looked up in the cache of the data."""
+    for scan in batches:
+        with kept_features(module, data.rgb_cache):
+            yield scan

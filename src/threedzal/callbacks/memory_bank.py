@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from threedzal.callbacks.tally import TestTally
 from threedzal.data.scan import Scan, ScanRecord
 from threedzal.detector import Calibration, Detector, ScoringOptions
 from threedzal.errors import UserError
+from threedzal.features.rgb import kept_features
 from threedzal.memory import MemoryBank
 from threedzal.module import Method, PatchModule
 
@@ -196,6 +198,8 @@ class MemoryBankCallback(Callback):
 
     def on_test_start(self, trainer: Trainer, module: Method) -> None:
         self._ready(trainer, module)
+        self._keeping = ExitStack()
+        self._keeping.enter_context(kept_features(module, trainer.datamodule.rgb_cache))
         self.results = None
         self._tally = TestTally(trainer.datamodule, SCORES, module.device)
         self._judge = self._batch_judge(trainer, module, trainer.datamodule.test_records)
@@ -267,6 +271,7 @@ class MemoryBankCallback(Callback):
             self._tally.add(scan, scores)
 
     def on_test_epoch_end(self, trainer: Trainer, module: Method) -> None:
+        self._keeping.close()
         judged = None if self._judge is None else self._judged(trainer, module)
         self.results = TestResults({}, transductive=judged) if self.detector is None else self._tally.results(judged)
         module.log_dict({f"test/{name}": value for name, value in self.results.flat().items()}, rank_zero_only=True)

@@ -91,7 +91,9 @@ class ZeroShotDataModule(LightningDataModule):
         pseudo_scan_classes: Whose validation scans those are: `auxiliary` (a class the bank does not know, as the test
             class will be) or `training`.
         num_workers: Worker processes of each loader.
-        cache_dir: Where masks and descriptors of scans are kept between runs; None: nowhere.
+        cache_dir: Where masks and descriptors of scans are kept between runs (docs/protocol.md); None: nowhere.
+        cache_rgb: Keep what the frozen image network says of a scan there, too: 4.8 MB a scan in the paper's setting.
+        cache_gigabytes: What the folder may grow to, about; what was not used for longest goes. None: no limit.
         predict_path: A scan, a folder of scans or a data set for `predict`.
         units: Of the lengths in files that do not say it: `m`, `mm`, or how many metres one unit is. `auto`: metres in
             a TIFF of points, as in MVTec 3D-AD; in other formats a guess between m and mm, with a warning.
@@ -145,6 +147,8 @@ class ZeroShotDataModule(LightningDataModule):
         pseudo_scan_classes: Literal["auxiliary", "training"] = "auxiliary",
         num_workers: int = 2,
         cache_dir: str | None = None,
+        cache_rgb: bool = True,
+        cache_gigabytes: float | None = 50.0,
         predict_path: str | None = None,
         units: Literal["auto", "m", "mm"] | float = "auto",
         camera: str | list[float] | None = None,
@@ -188,7 +192,8 @@ class ZeroShotDataModule(LightningDataModule):
             interest_draws=interest_draws,
         )
         self.scan_anomalies = ScanAnomalies(scan_anomalies, tuple(pseudo_anomalies), regions_per_scan)
-        self.cache = ArrayCache(cache_dir)
+        self.cache = ArrayCache(cache_dir, limit=None if cache_gigabytes is None else 1e9 * cache_gigabytes)
+        self.rgb_cache = self.cache if cache_rgb else ArrayCache(None)
         self._guessed_units: dict[tuple[str, str], float] = {}
         self.attention: RandomAttention | None = None
         self._pool: InterestPool | None = None

@@ -102,23 +102,34 @@ class ArrayCache:
         A file that cannot be read is computed again, with a warning. Raises `UserError` where the folder cannot be
         written.
         """
-        path = self.path(key)
-        if path is None:
-            return compute()
-        if path.is_file():
-            try:
-                with np.load(path, allow_pickle=False) as file:
-                    arrays = {name: file[name] for name in file.files}
-                os.utime(path)  # used now; access times are not kept on every disk
-                return arrays
-            except FileNotFoundError:
-                pass  # pruned since
-            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-                warnings.warn(f"Cached file {path} cannot be read ({error}); computing it again.", stacklevel=2)
-        arrays = compute()
-        _write(path, arrays)
-        self._keep_to_limit(sum(array.nbytes for array in arrays.values()))
+        arrays = self.get(key)
+        if arrays is None:
+            arrays = compute()
+            self.put(key, arrays)
         return arrays
+
+    def get(self, key: str) -> dict[str, np.ndarray] | None:
+        """The arrays kept under `key`; None where there are none, or, with a warning, none that can be read."""
+        path = self.path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            os.utime(path)  # used now; access times are not kept on every disk
+            return arrays
+        except FileNotFoundError:
+            return None  # pruned since
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            warnings.warn(f"Cached file {path} cannot be read ({error}); computing it again.", stacklevel=2)
+            return None
+
+    def put(self, key: str, arrays: dict[str, np.ndarray]) -> None:
+        """Keep arrays under `key`. Raises `UserError` where the folder cannot be written."""
+        path = self.path(key)
+        if path is not None:
+            _write(path, arrays)
+            self._keep_to_limit(sum(array.nbytes for array in arrays.values()))
 
     def _keep_to_limit(self, written: int) -> None:
         if self.limit is not None:

@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from threedzal.errors import UserError
+from threedzal.features.cache import ArrayCache, digest
 from threedzal.features.grid import Smoothing, to_grid
 
 WAYS_OUT = "give a local weights file (.safetensors or .pth), or `weights: random`"
@@ -45,7 +48,9 @@ class RGBFeatures(nn.Module):
             if weights != "checkpoint":
                 _load_file(self.network, Path(weights), backbone=backbone)
         self.empty = weights == "checkpoint"
-        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "empty", False))
+        self.cache: ArrayCache | None = None  # see `kept_features`
+        self._fingerprint: str | None = None
+        self.register_load_state_dict_post_hook(_filled)
         self.width: int = sum(self.network.feature_info.channels())
         self.requires_grad_(False).eval()
 
@@ -62,7 +67,47 @@ class RGBFeatures(nn.Module):
         """`grid`: another than the one given at the start."""
         if self.empty:
             raise RuntimeError('RGBFeatures was made with weights="checkpoint" and no state has been loaded since.')
-        return torch.cat([to_grid(f, grid=grid or self.grid, smoothing=smoothing) for f in self.network(rgb)], 1)
+        options = {"grid": grid or self.grid, "smoothing": smoothing}
+        if self.cache is None:
+            return self._describe(rgb, **options)
+        precision = torch.get_autocast_dtype(rgb.device.type) if torch.is_autocast_enabled(rgb.device.type) else None
+        shared = (self.fingerprint, options, rgb.device.type, str(precision))
+        keys = [digest("rgb", *shared, picture) for picture in rgb]
+        kept = [self.cache.get(key) for key in keys]
+        missing = [i for i, arrays in enumerate(kept) if arrays is None]
+        if missing:
+            for i, features in zip(missing, self._describe(rgb[missing], **options).float().cpu(), strict=True):
+                kept[i] = {"rgb": features.numpy()}
+                self.cache.put(keys[i], kept[i])
+        return torch.stack([torch.from_numpy(arrays["rgb"]) for arrays in kept]).to(rgb.device)
+
+    def _describe(self, rgb: Tensor, **options) -> Tensor:
+        return torch.cat([to_grid(features, **options) for features in self.network(rgb)], 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights and of what they make: the same for networks that describe every picture alike."""
+        if self._fingerprint is None:
+            self._fingerprint = digest(self._made_of, dict(self.network.state_dict()))
+        return self._fingerprint
+
+
+@contextmanager
+def kept_features(module: nn.Module, cache: ArrayCache) -> Iterator[None]:
+    """While the block runs, what the image networks in `module` make of a picture is kept in `cache` and taken from
+    there: for pictures that will come again, as those of a data set, not for ones that are drawn anew each time."""
+    networks = [network for network in module.modules() if isinstance(network, RGBFeatures)]
+    for network in networks:
+        network.cache = cache if cache.folder is not None else None
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.cache = None
+
+
+def _filled(module: RGBFeatures, _) -> None:
+    module.empty, module._fingerprint = False, None
 
 
 def _create(backbone: str, layers: tuple[int, ...], **options) -> nn.Module:
@@ -179,7 +224,7 @@ def _all_names(backbone: str) -> set[str]:
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(
-            f"The option `weights` names {str(path)!r}, which is no file; give \"pretrained\", \"random\" or a file."
+            f'The option `weights` names {str(path)!r}, which is no file; give "pretrained", "random" or a file.'
         )
     try:
         if path.suffix == ".safetensors":

@@ -19,6 +19,7 @@ from threedzal.errors import UserError
 NO_MATTER = (
     "data.cache_dir",
     "data.cache_gigabytes",
+    "data.cache_rgb",
     "data.num_workers",
     "data.predict_path",
     "trainer.logger",
