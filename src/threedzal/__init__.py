@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from threedzal.baselines import BTF
     from threedzal.callbacks import MemoryBankCallback
     from threedzal.data.datamodule import ZeroShotDataModule
+    from threedzal.data.index import read_scan
     from threedzal.detector import Detector, Prediction, load
     from threedzal.model import ThreeDZAL
     from threedzal.plus import ThreeDZALPlus
@@ -19,6 +20,7 @@ __all__ = [
     "ThreeDZALPlus",
     "ZeroShotDataModule",
     "load",
+    "read_scan",
 ]
 
 _HOME = {
@@ -30,6 +32,7 @@ _HOME = {
     "ThreeDZALPlus": "threedzal.plus",
     "ZeroShotDataModule": "threedzal.data.datamodule",
     "load": "threedzal.detector",
+    "read_scan": "threedzal.data.index",
 }
 
 

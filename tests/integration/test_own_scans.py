@@ -9,9 +9,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+import threedzal
 from threedzal.data.readers import read_rgb, read_xyz
 from threedzal.data.readers.cloud import Cloud, read_cloud
 from threedzal.data.readers.ply import write_scored_ply
+from threedzal.errors import UserError
 
 
 @pytest.fixture
@@ -83,6 +85,15 @@ def test_one_scan_in_several_formats_has_one_score(predict, own):
     assert np.corrcoef(scores[seen], expected)[0, 1] > 0.8
 
 
+def test_from_python_a_file_is_read_and_judged_as_predict_does(predict, fitted, own):
+    detector = threedzal.load(fitted.fitted)
+    rows = predict(own / "ply.ply", "--data.units", "mm")
+    prediction = detector(*threedzal.read_scan(own / "ply.ply", units="mm"))
+    assert prediction.score == pytest.approx(float(rows["ply.ply"]["score"]), rel=1e-5)
+    with pytest.raises(UserError, match="there is no file"):
+        threedzal.read_scan(own / "none.ply")
+
+
 def test_stated_units_need_no_warning_and_wrong_ones_change_the_score(predict, own, recwarn):
     rows = predict(own / "ply.ply", "--data.units", "mm")
     assert not [w for w in recwarn if "unit of length" in str(w.message)]
@@ -131,3 +142,11 @@ def test_a_folder_of_good_scans_a_class_is_learned(run, data_root, tmp_path):
         "--trainer.max_epochs", 1,
     )  # fmt: skip
     assert made.fitted.is_file()
+
+
+def test_eyecandies_is_tested_on_as_any_data_set(run, fitted, sample_root, tmp_path):
+    made = run(
+        tmp_path, "test", "--ckpt_path", fitted.fitted, "--data.root", sample_root / "eyecandies",
+        "--data.test_classes", "[CandyCane]",
+    )  # fmt: skip
+    assert 0 <= float(made.metrics["CandyCane/fused/aupro_0.3"]) <= 1

@@ -8,14 +8,18 @@ and headers only; `threedzal.data.check` looks into the files.
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from threedzal.data.layouts import eyecandies, mvtec3d
 from threedzal.data.layouts.files import is_points, loose_record, loose_records, subfolders
-from threedzal.data.readers import POINT_SUFFIXES
+from threedzal.data.readers import POINT_SUFFIXES, read_picture, read_points
+from threedzal.data.readers.settle import CameraSource, Units, settle
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 
@@ -83,9 +87,7 @@ def records_from_path(path: str | Path) -> list[ScanRecord]:
     """
     path = Path(os.path.abspath(Path(path).expanduser()))
     if path.is_file():
-        if not is_points(path):
-            raise UserError(f"{path} is not a scan: wanted {_FORMATS}, or a folder of them")
-        return [_record_of(path)]
+        return [record_of(path)]
     path = _folder(path)
     if eyecandies.is_data(path):
         return eyecandies.data_records(path)
@@ -110,6 +112,38 @@ def summarise(records: Sequence[ScanRecord]) -> list[dict[str, str | int]]:
         {"class": name, "split": split, "defect": defect, "scans": scans}
         for (name, split, defect), scans in counts.items()
     ]
+
+
+def read_scan(
+    path: str | Path, *, units: Units = "auto", camera: CameraSource = None
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """One scan from its file, in any format that `predict` takes, as `Detector` wants it.
+
+    >>> detector(*read_scan("part.ply", units="mm")).verdict
+    'good'
+
+    Args:
+        units, camera: as `data.units` and `data.camera`; a guess of the unit is made with a warning.
+
+    Returns:
+        The picture (h,w,3) uint8 or None, and xyz (h,w,3) float32 metres.
+    """
+    (record,) = settle([record_of(path)], units=units, camera=camera, guesses={}, warn=warnings.warn)
+    return read_picture(record), read_points(record)
+
+
+def record_of(path: str | Path) -> ScanRecord:
+    """The record of one file of points.
+
+    Raises:
+        UserError: there is no such file, or it is not a scan.
+    """
+    path = Path(os.path.abspath(Path(path).expanduser()))
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: check the path of the scan")
+    if not is_points(path):
+        raise UserError(f"{path} is not a scan: wanted {_FORMATS}, or a folder of them")
+    return _record_of(path)
 
 
 def _record_of(path: Path) -> ScanRecord:
