@@ -44,14 +44,15 @@ class WandbRun(WandbLogger):
     ) -> None:
         import wandb
 
-        settings = wandb.Settings(
-            init_timeout=init_timeout,
-            finish_timeout=finish_timeout,
-            x_graphql_retry_max=2,
-            x_graphql_retry_wait_max_seconds=2,
-            console="off",
-        )
-        super().__init__(name=name, save_dir=save_dir, id=id, project=project, settings=settings, **kwargs)
+        settings = {
+            "init_timeout": init_timeout,
+            "finish_timeout": finish_timeout,
+            "x_graphql_retry_max": 2,
+            "x_graphql_retry_wait_max_seconds": 2,
+            "console": "off",
+        }
+        known = wandb.Settings(**{k: v for k, v in settings.items() if k in wandb.Settings.model_fields})
+        super().__init__(name=name, save_dir=save_dir, id=id, project=project, settings=known, **kwargs)
         self._wandb_init.pop("anonymous", None)  # W&B no longer knows it, and says so
         if offline:
             self._wandb_init["mode"] = "offline"

@@ -6,7 +6,9 @@ import torch
 from threedzal.callbacks.costs import Stopwatch, duration, in_bytes, peak_bytes
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.35, "350 ms"), (4.21, "4.2 s"), (42.4, "42 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")]
+)
 def test_a_duration_is_in_the_units_of_its_size(seconds, text):
     assert duration(seconds) == text
 

@@ -61,7 +61,7 @@ def costs(watch: Stopwatch, device: torch.device, *, workers: int, processes: in
     if watch.seconds_a_scan:
         how = f"{workers} worker process{'es' * (workers != 1)}" if workers else "no worker process"
         several = f", {processes} processes" if processes > 1 else ""
-        table["A scan"] = f"{watch.seconds_a_scan * 1000:.0f} ms to read, prepare and score ({how}{several})"
+        table["A scan"] = f"{duration(watch.seconds_a_scan)} to read, prepare and score ({how}{several})"
         table["Test on"] = f"{device_name(device)}, {in_bytes(peak_bytes(device))} of memory at most"
     if fitted is not None and fitted.is_file():
         table["Fitted file"] = in_bytes(fitted.stat().st_size)
@@ -84,7 +84,9 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `5 h 12 min`."""
+    """`350 ms`, `4.2 s`, `42 s`, `3 min 20 s`, `5 h 12 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -110,7 +110,8 @@ class ReportCallback(Callback):
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         bank, folder = _bank_callback(trainer), trainer.log_dir
-        if not self.enabled or bank is None or bank.results is None or not trainer.is_global_zero:
+        nothing = not self.enabled or bank is None or bank.results is None or folder is None
+        if nothing or not trainer.is_global_zero:
             return
         data = report_data(trainer, module, bank, self.watch, scans=self.scans, surfaces=self.surfaces)
         data.training = {name: _curve(points) for name, points in self.curves.items()}

@@ -100,10 +100,8 @@ def _unsorted(scans: Sequence[ScanOutcome]) -> list[str]:
         mine = [scan for scan in scans if scan.class_name == name]
         verdicts = {scan.verdict for scan in mine}
         if len({scan.label for scan in mine}) == 2 and len(verdicts) == 1:
-            called = "defective" if verdicts == {1} else "good"
-            sentences.append(
-                f"All {len(mine)} scans of {_listed([name])} are called {called}: the threshold is not its own."
-            )
+            called = f"are called {'defective' if verdicts == {1} else 'good'}"
+            sentences.append(f"All {len(mine)} scans of {_listed([name])} {called}: the threshold does not fit it.")
     return sentences
 
 

@@ -72,7 +72,7 @@ function readSurface(text, heat) {
       if (b >= 0 && c >= 0) { add(a, c, b); add(b, c, d); } else { add(a, c, d); add(a, d, b); }
     }
   }
-  return { count, size, position, colour, hot, edge, triangles: new Uint32Array(triangles) };
+  return { count, size, share, position, colour, hot, edge, triangles: new Uint32Array(triangles) };
 }
 
 function multiplied(a, b) { // 4x4, column by column
@@ -83,7 +83,7 @@ function multiplied(a, b) { // 4x4, column by column
 
 function openSurface(card, view, options) {
   const canvas = document.createElement("canvas");
-  canvas.setAttribute("aria-label", "surface coloured by anomaly score; drag to turn, wheel to come closer");
+  canvas.setAttribute("aria-label", "surface coloured by anomaly score; drag to turn, wheel to zoom");
   canvas.tabIndex = 0;
   const tip = document.createElement("p");
   tip.className = "tip";
@@ -102,7 +102,7 @@ function openSurface(card, view, options) {
   }
   const heat = JSON.parse(document.getElementById("heat").textContent);
   const surface = readSurface(card.querySelector(".surface").textContent, heat);
-  tip.textContent = `${(surface.size * 1000).toPrecision(3)} mm across · drag to turn, wheel or pinch to come closer`;
+  tip.textContent = `${(surface.size * 1000).toPrecision(3)} mm across · drag to turn, wheel or pinch to zoom`;
 
   const program = gl.createProgram();
   for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
@@ -128,7 +128,12 @@ function openSurface(card, view, options) {
   gl.enable(gl.DEPTH_TEST);
   const at = Object.fromEntries(["camera", "mix_", "rim", "eye"].map((name) => [name, gl.getUniformLocation(program, name)]));
 
-  const state = { yaw: -0.45, pitch: 0.35, distance: 3.2, rim: options.rim };
+  // the highest score in front, seen a little from the side
+  const hottest = 3 * surface.share.indexOf(surface.share.reduce((a, b) => Math.max(a, b), 0));
+  const state = {
+    yaw: -0.25 - 0.6 * surface.position[hottest], pitch: 0.2 + 0.6 * surface.position[hottest + 1],
+    distance: 3.2, rim: options.rim,
+  };
   let waiting = false;
   function draw() {
     waiting = false;
