@@ -15,6 +15,8 @@ METHODS = {
     "BTF": "threedzal.baselines.btf",
     "ThreeDZAL": "threedzal.model",
     "ThreeDZALPlus": "threedzal.plus",
+    "DADA": "threedzal.baselines.dsr3d",
+    "DSR3D": "threedzal.baselines.dsr3d",
 }
 BANK = "MemoryBankCallback"
 SITE_OPTIONS = ("cache_dir", "cache_rgb", "cache_gigabytes", "predict_path", "num_workers", "units", "camera")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -29,10 +30,14 @@ from threedzal.data.interest import InterestPool
 from threedzal.data.readers.settle import settle
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
 from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans
+from threedzal.data.simulated_depth import SimulatedDepthDataset, list_pictures
 from threedzal.distributed import agree
 from threedzal.errors import UserError
 from threedzal.features.cache import ArrayCache
 from threedzal.progress import track
+
+SIMULATED_VALIDATION = 64  # pairs, the same in each epoch
+TRAINED_ON = (PatchDataset, TrainingScanDataset, GoodScanDataset, SimulatedDepthDataset)  # they keep their workers
 
 
 class ZeroShotDataModule(LightningDataModule):
@@ -71,8 +76,10 @@ class ZeroShotDataModule(LightningDataModule):
         negatives_per_positive: Pseudo anomalies for each of them.
         visits: How often an epoch visits each scan.
         pseudo_anomalies: Which kinds (Table 4).
-        training: Train on `patches`, as in the paper, on whole `scans` with pseudo anomalies in them, or on whole
-            `good_scans` as they are.
+        training: Train on `patches`, as in the paper, on whole `scans` with pseudo anomalies in them, on whole
+            `good_scans` as they are, or on `simulated` depth and pictures, for which no data set is needed.
+        simulated_samples: Pairs of simulated depth and a picture in an epoch.
+        pictures: Folder of the pictures beside simulated depth, any natural ones; None: procedural textures.
         scan_anomalies: What is done to a whole scan: `relief` moves points and tints them; `shaded` changes points and
             picture together (bumps, foreign bodies, pasted pieces, stains; dents, holes, cuts, scrapes).
         regions_per_scan: Most pseudo anomalies in a training scan (`training: scans`).
@@ -131,7 +138,9 @@ class ZeroShotDataModule(LightningDataModule):
         negatives_per_positive: int = 16,
         visits: int = 1,
         pseudo_anomalies: tuple[Literal["adding", "removing"], ...] = ("adding", "removing"),
-        training: Literal["patches", "scans", "good_scans"] = "patches",
+        training: Literal["patches", "scans", "good_scans", "simulated"] = "patches",
+        simulated_samples: int = 64000,
+        pictures: str | None = None,
         scan_anomalies: Literal["relief", "shaded"] = "relief",
         regions_per_scan: int = 3,
         removal: Literal["hole", "random"] = "hole",
@@ -197,6 +206,7 @@ class ZeroShotDataModule(LightningDataModule):
         self._guessed_units: dict[tuple[str, str], float] = {}
         self.attention: RandomAttention | None = None
         self._pool: InterestPool | None = None
+        self._pictures: list[Path] | None = None
         self._attention_state: dict[str, Tensor] | None = None
 
     # who may be seen ------------------------------------------------------------------------------------------------
@@ -211,6 +221,10 @@ class ZeroShotDataModule(LightningDataModule):
                 raise UserError("predict needs scans: give --data.predict_path, a scan, a folder or a data set")
             self.predict_records = self._settled(records_from_path(self.hparams.predict_path))
             self._check(self.predict_records, need_gt=False, nan="allow")
+            return
+        if stage in ("fit", "validate") and self.hparams.training == "simulated":
+            pictures = None if self.hparams.pictures is None else list_pictures(self.hparams.pictures)
+            self._pictures = pictures if self._method_has("uses_rgb") else None
             return
         if self.hparams.root is None:
             raise UserError("no data set is named: give --data.root, a folder of CLASS folders")
@@ -299,11 +313,8 @@ class ZeroShotDataModule(LightningDataModule):
         return self._pool
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The random CNN, drawn once a run: a resumed run attends with the same one. Of no use where nothing is learned
-        from what it attends to."""
-        method = self.trainer and self.trainer.lightning_module
-        needed = self.attention is not None and getattr(method, "uses_pseudo_anomalies", True)
-        return dict(self.attention.state_dict()) if needed else {}
+        """The random CNN, drawn once a run: a resumed run attends with the same one."""
+        return {} if self.attention is None else dict(self.attention.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         self._attention_state = state_dict or None
@@ -312,6 +323,8 @@ class ZeroShotDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `PatchBatch`: the patches of `batch_size` scans; or scans, with pseudo anomalies or without."""
+        if self.hparams.training == "simulated":
+            return self._simulated_loader(self.hparams.simulated_samples, shuffle=True, seed=self.hparams.seed)
         records = [*self.train_records, *(self.auxiliary_records if self.hparams.auxiliary_normals else [])]
         if self.hparams.training == "patches":
             return self._patch_loader(records, shuffle=True, seed=self.hparams.seed)
@@ -331,8 +344,11 @@ class ZeroShotDataModule(LightningDataModule):
         """
         if self.hparams.training == "scans":
             return [self.pseudo_scan_dataloader()]
+        if self.hparams.training == "simulated":
+            return [self._simulated_loader(SIMULATED_VALIDATION, shuffle=False, seed=self.hparams.seed + 1)]
         if self.hparams.training == "good_scans":
-            return [self._scan_loader(self.validation_records), self.pseudo_scan_dataloader()]
+            pseudo = [self.pseudo_scan_dataloader()] if self.pseudo_records else []
+            return [self._scan_loader(self.validation_records), *pseudo]
         return [
             self._patch_loader(self.validation_records, shuffle=False, seed=self.hparams.seed + 1),
             self.pseudo_scan_dataloader(),
@@ -376,6 +392,16 @@ class ZeroShotDataModule(LightningDataModule):
         sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=seed, **self._ranks())
         return self._loader(dataset, sampler, collate_patches)
 
+    def _simulated_loader(self, length: int, *, shuffle: bool, seed: int) -> DataLoader:
+        size, colour = self.hparams.image_size, self._method_has("uses_rgb")
+        dataset = SimulatedDepthDataset(length, size, colour=colour, pictures=self._pictures, seed=seed)
+        sampler = (
+            EpochSampler(length, shuffle=True, seed=seed, **self._ranks())
+            if shuffle
+            else UnpaddedSampler(length, **self._ranks())
+        )
+        return self._loader(dataset, sampler, torch.stack)
+
     def _scan_loader(
         self, records: list[ScanRecord], *, sharded: bool = True, batch_size: int | None = None, fpfh: bool = True
     ) -> DataLoader:
@@ -395,8 +421,7 @@ class ZeroShotDataModule(LightningDataModule):
             collate_fn=collate,
             num_workers=self.hparams.num_workers,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=isinstance(dataset, (PatchDataset, TrainingScanDataset, GoodScanDataset))
-            and self.hparams.num_workers > 0,
+            persistent_workers=isinstance(dataset, TRAINED_ON) and self.hparams.num_workers > 0,
         )
 
     def _ranks(self) -> dict[str, int]:

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from threedzal.errors import UserError
-from threedzal.protocol.arguments import positive, seeds, split_options
 from threedzal.protocol.files import write_tables
 from threedzal.protocol.folder import JobFolder
 from threedzal.protocol.plan import Plan, read_plan
@@ -107,13 +106,26 @@ def _as_last_run(options: argparse.Namespace, overrides: list[str]) -> Plan:
 
 def _split(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
     """`--slurm.KEY VALUE` for submitit, and the options of `threedzal fit` and `test`."""
-    slurm, overrides = {}, []
-    for name, value in split_options(rest):
-        if name.startswith("slurm."):
-            slurm[name.removeprefix("slurm.")] = yaml.safe_load(value)
+    slurm, overrides, rest = {}, [], list(rest)
+    while rest:
+        first = rest.pop(0)
+        name, equals, value = first.partition("=")
+        if not name.startswith("--") or (not equals and not rest):
+            raise UserError(f"{first}: is no option with a value, as --data.root=mvtec_3d")
+        value = value if equals else rest.pop(0)
+        if name.startswith("--slurm."):
+            slurm[name.removeprefix("--slurm.")] = yaml.safe_load(value)
         else:
-            overrides.append(f"--{name}={value}")
+            overrides.append(f"{name}={value}")
     return slurm, overrides
+
+
+def _seeds(text: str) -> list[int]:
+    """`3` is 0, 1, 2; `4,7` are these two."""
+    numbers = [int(part) for part in text.split(",") if part.strip()]
+    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted how many seeds (3), or which (0,1,2)")
+    return numbers if "," in text else list(range(numbers[0]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,11 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         sub = commands.add_parser(name, help=what, allow_abbrev=False)
         sub.add_argument("config", metavar="CONFIG", help="as configs/protocol/table1.yaml")
-        sub.add_argument("--seeds", type=seeds, metavar="N", help="how many seeds (0 to N-1), or which (0,3)")
+        sub.add_argument("--seeds", type=_seeds, metavar="N", help="how many seeds (0 to N-1), or which (0,3)")
         sub.add_argument("--out", help="folder of jobs and tables, instead of the config's")
         sub.set_defaults(command=command)
         if name == "run":
-            sub.add_argument("--workers", type=positive, default=1, metavar="N", help="jobs at a time, here")
+            sub.add_argument("--workers", type=_positive, default=1, metavar="N", help="jobs at a time, here")
             sub.add_argument(
                 "--launcher",
                 choices=("here", "slurm", "local", "debug"),
@@ -146,3 +158,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "status":
             sub.add_argument("--all", action="store_true", help="list every job")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: wanted 1 or more")
+    return number
