@@ -12,7 +12,6 @@ import numpy as np
 
 from threedzal.data.shading import fill, smooth
 
-RELIEF = (0.001, 0.005)  # metres, of bumps and dents
 DEPTH = (0.004, 0.020)  # metres, of holes
 REFERENCE_SIDE = 224
 
@@ -49,6 +48,7 @@ class Region:
     colour: np.ndarray  # (h,w,3) float
     scale: float  # pixels for one of a scan of 224 a side
     pitch: float  # metres from pixel to pixel
+    relief: tuple[float, float] = (0.001, 0.005)  # metres, of bumps and dents
 
     @property
     def blend(self) -> np.ndarray:
@@ -66,7 +66,7 @@ def noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> np.
 
 def _height(region: Region, rng: np.random.Generator) -> np.ndarray:
     """(h,w) metres, 0 at the outline: a dome or a plateau with steep walls, no higher than its width allows."""
-    height = min(rng.uniform(*RELIEF), 0.8 * region.depth.max() * region.pitch + 0.0005)
+    height = min(rng.uniform(*region.relief), 0.8 * region.depth.max() * region.pitch + 0.0005)
     dome = region.share * (2 - region.share)
     plateau = np.minimum(1, region.depth / (rng.uniform(1, 3) * region.scale))
     return height * (dome if rng.random() < 0.5 else plateau)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,8 @@ from threedzal.data.index import index_dataset, list_classes, records_from_path
 from threedzal.data.interest import InterestPool
 from threedzal.data.readers.settle import settle
 from threedzal.data.samplers import EpochSampler, UnpaddedSampler
-from threedzal.data.scan import ScanPreparation, ScanRecord, collate_scans
+from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans
+from threedzal.data.scan_anomalies import AnomalySize
 from threedzal.data.simulated_depth import SimulatedDepthDataset, list_pictures
 from threedzal.distributed import agree
 from threedzal.errors import UserError
@@ -83,6 +84,10 @@ class ZeroShotDataModule(LightningDataModule):
         scan_anomalies: What is done to a whole scan: `relief` moves points and tints them; `shaded` changes points and
             picture together (bumps, foreign bodies, pasted pieces, stains; dents, holes, cuts, scrapes).
         regions_per_scan: Most pseudo anomalies in a training scan (`training: scans`).
+        anomaly_place: Where in a scan (`shaded`): likelier where the random CNN attends (`attention`), or `anywhere`.
+        anomaly_radius: Radius of a region (`shaded`), evenly in the logarithm between two numbers of `anomaly_unit`.
+        anomaly_unit: The paper's `patches`, 8 pixels of 224 wide, or `millimetres`.
+        anomaly_relief: Millimetres that bumps rise and dents sink (`shaded`).
         removal: `hole` takes a contiguous hole out of a neighbourhood, `random` points at random.
         interest: `local` takes the points around one of the top pixels, `global` the top pixels themselves.
         interest_draws: Sets of points of interest drawn for a visit.
@@ -143,6 +148,10 @@ class ZeroShotDataModule(LightningDataModule):
         pictures: str | None = None,
         scan_anomalies: Literal["relief", "shaded"] = "relief",
         regions_per_scan: int = 3,
+        anomaly_place: Literal["attention", "anywhere"] = "anywhere",
+        anomaly_radius: tuple[float, float] = (0.5, 1.75),
+        anomaly_unit: Literal["patches", "millimetres"] = "patches",
+        anomaly_relief: tuple[float, float] = (1.0, 5.0),
         removal: Literal["hole", "random"] = "hole",
         interest: Literal["local", "global"] = "local",
         interest_draws: int = 8,
@@ -200,7 +209,13 @@ class ZeroShotDataModule(LightningDataModule):
             jitter=jitter,
             interest_draws=interest_draws,
         )
-        self.scan_anomalies = ScanAnomalies(scan_anomalies, tuple(pseudo_anomalies), regions_per_scan)
+        self.scan_anomalies = ScanAnomalies(
+            style=scan_anomalies,
+            kinds=tuple(pseudo_anomalies),
+            regions=regions_per_scan,
+            size=AnomalySize(tuple(anomaly_radius), anomaly_unit, tuple(anomaly_relief)),
+            place=anomaly_place,
+        )
         self.cache = ArrayCache(cache_dir, limit=None if cache_gigabytes is None else 1e9 * cache_gigabytes)
         self.rgb_cache = self.cache if cache_rgb else ArrayCache(None)
         self._guessed_units: dict[tuple[str, str], float] = {}
@@ -305,12 +320,20 @@ class ZeroShotDataModule(LightningDataModule):
                 )
                 if self._attention_state is not None:
                     self.attention.load_state_dict(self._attention_state)
-            loader = self._scan_loader(self.auxiliary_records, sharded=False, batch_size=1, fpfh=False)
-            scans = (_first(batch) for batch in track(loader, "Points of interest", total=len(loader)))
+            scans = self._one_by_one(self.auxiliary_records, "Points of interest")
             self._pool = InterestPool.build(scans, self.attention, tau=self.hparams.tau, mode=self.hparams.interest)
             if not self._pool.scans:
                 raise UserError(f"{_names(self.auxiliary_classes)}: no scan has a measured point on the object")
+            if self.scan_anomalies.place == "attention":
+                own = self.train_records if self.hparams.training == "scans" else []
+                records = [r for r in (*own, *self.pseudo_records) if r.key not in self._pool.masks]
+                self._pool.attend(self._one_by_one(records, "Places of interest"), self.attention)
         return self._pool
+
+    def _one_by_one(self, records: list[ScanRecord], description: str) -> Iterator[Scan]:
+        loader = self._scan_loader(records, sharded=False, batch_size=1, fpfh=False)
+        for batch in track(loader, description, total=len(loader)):
+            yield replace(batch._map(lambda tensor: tensor[0]), record=batch.record[0])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The random CNN, drawn once a run: a resumed run attends with the same one."""
@@ -446,6 +469,3 @@ def _evenly(records: list[ScanRecord], most: int | None) -> list[ScanRecord]:
         return records
     return [records[i * len(records) // most] for i in range(most)]
 
-
-def _first(batch):
-    return batch._map(lambda tensor: tensor[0])

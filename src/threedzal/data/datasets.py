@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
 from threedzal.data.pseudo_scans import insert_pseudo_anomalies
 from threedzal.data.readers import read_object, read_picture, read_points, read_truth
 from threedzal.data.record import ScanRecord
-from threedzal.data.scan import Scan, ScanPreparation, cached_foreground, prepare_scan
-from threedzal.data.scan_anomalies import insert_shaded_anomalies
+from threedzal.data.scan import Scan, ScanPreparation, cached_foreground, prepare_scan, restore_map
+from threedzal.data.scan_anomalies import AnomalySize, insert_shaded_anomalies
 from threedzal.features.cache import ArrayCache
 
 
@@ -96,6 +97,8 @@ class ScanAnomalies:
     style: str = "relief"  # `relief`: `insert_pseudo_anomalies`; `shaded`: `insert_shaded_anomalies`
     kinds: tuple[str, ...] = ("adding", "removing")
     regions: int = 3  # most regions of a training scan; one scan of validation has one
+    size: AnomalySize = AnomalySize()  # of the `shaded` style
+    place: Literal["attention", "anywhere"] = "anywhere"  # of the `shaded` style: where the random CNN attends, or not
 
     def insert(
         self, scans: ScanDataset, index: int, pool: InterestPool, *, kind: str, regions: int, rng: np.random.Generator
@@ -109,9 +112,12 @@ class ScanAnomalies:
         given = foreground is not None
         foreground = foreground if given else cached_foreground(xyz, scans.cache)
         if self.style == "shaded" and rgb is not None:
-            xyz, rgb, mask = insert_shaded_anomalies(
-                xyz, rgb, foreground, kind=kind, rng=rng, donor=pool.draw_donor(rng), regions=regions
-            )
+            options = {"kind": kind, "rng": rng, "donor": pool.draw_donor(rng), "regions": regions, "size": self.size}
+            if self.place == "attention":
+                pad = scans.preparation.pad_to_square
+                attention = restore_map(pool.masks[record.key].float(), size=foreground.shape, pad_to_square=pad)
+                options["attention"] = attention.numpy()
+            xyz, rgb, mask = insert_shaded_anomalies(xyz, rgb, foreground, **options)
         else:
             xyz, rgb, mask = insert_pseudo_anomalies(
                 xyz, rgb, foreground, interest=pool.draw(rng), kind=kind, rng=rng, regions=regions

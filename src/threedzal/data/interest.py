@@ -19,12 +19,16 @@ from threedzal.data.scan import IMAGENET_MEAN, IMAGENET_STD, Scan
 
 @dataclass
 class InterestPool:
-    """Task-irrelevant scans and their most attended pixels; `draw` hands out one set of points of interest."""
+    """Task-irrelevant scans and their most attended pixels; `draw` hands out one set of points of interest.
+
+    `masks` holds the random CNN's soft mask (H,W) float16 of every scan looked at, by its record's key.
+    """
 
     scans: list[tuple[Tensor, Tensor, Tensor]]  # xyz (3,H,W), valid (H,W), flat indices of the top pixels (n,)
     mode: Literal["local", "global"] = "local"
     count: int = 50
     pictures: list[np.ndarray] = field(default_factory=list)  # (H,W,3) uint8 of each scan
+    masks: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
@@ -35,14 +39,21 @@ class InterestPool:
 
         A scan without a measured point has none of interest and is left out.
         """
-        kept, pictures = [], []
+        kept, pictures, masks = [], [], {}
         for scan in scans:
             mask = attention(scan.xyz[None], scan.valid[None])[0]
+            masks[scan.record.key] = mask.half()
             top = points_of_interest(mask, scan.valid, tau=tau)
             if len(top):
                 kept.append((scan.xyz, scan.valid, top))
                 pictures.append(_picture(scan))
-        return cls(kept, mode, max(1, round(tau * mask.numel())) if kept else 0, pictures)
+        return cls(kept, mode, max(1, round(tau * mask.numel())) if kept else 0, pictures, masks)
+
+    @torch.no_grad()
+    def attend(self, scans: Iterable[Scan], attention: RandomAttention) -> None:
+        """Add the soft masks of more scans: those that pseudo anomalies will be put into."""
+        for scan in scans:
+            self.masks[scan.record.key] = attention(scan.xyz[None], scan.valid[None])[0].half()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """(count,3) float32 metres: the points of interest of a random scan."""

@@ -62,6 +62,28 @@ def reshade(colour: np.ndarray, before: np.ndarray, after: np.ndarray, *, light:
     return changed + light.strength * (glare[1] - glare[0])[..., None]
 
 
+def hidden_behind(away: np.ndarray, *, towards: np.ndarray, slope: float, pitch: float) -> np.ndarray:
+    """Which pixels a changed surface hides from a viewpoint, or from a light: (h,w) bool.
+
+    A pixel is hidden where, on its way to the viewpoint, the surface stands higher than the line of sight. The surface
+    as it was counts as level, so that nothing is hidden where nothing changed.
+
+    Args:
+        away: (h,w) metres, how far each pixel moved from the camera; negative towards it.
+        towards: (2,) unit, rows and columns, the viewpoint's direction in the picture.
+        slope: metres that the line of sight rises on a metre along the picture. pitch: metres a pixel.
+    """
+    hidden, rise = np.zeros(away.shape, dtype=bool), slope * pitch
+    rows, columns = np.indices(away.shape)
+    reach = int((away.max() - away.min()) / max(rise, 1e-9)) if away.any() else 0
+    for step in range(1, min(reach, *away.shape) + 1):
+        at_row, at_column = (np.rint(i + step * t).astype(int) for i, t in zip((rows, columns), towards, strict=True))
+        inside = (at_row >= 0) & (at_column >= 0) & (at_row < away.shape[0]) & (at_column < away.shape[1])
+        between = away[np.where(inside, at_row, 0), np.where(inside, at_column, 0)]
+        hidden |= inside & (away - between > step * rise)
+    return hidden
+
+
 def fit_light(xyz: np.ndarray, rgb: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     """Where the light of a scan comes from, unit (3,): the direction of b in grey = a + b . n, by least squares.
 
