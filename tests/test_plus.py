@@ -22,8 +22,10 @@ from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise, self_similarity
 from threedzal.features.relief import relief_features
 from threedzal.features.relief import surface_normals as normal_picture
-from threedzal.plus import ThreeDZALPlus, balanced_loss, object_cells, patch_labels
-from threedzal.pooling import POOLINGS, pool
+from threedzal.features.views import object_cells
+from threedzal.losses import contrastive_loss
+from threedzal.plus import ThreeDZALPlus, balanced_loss, chosen_patches, patch_labels
+from threedzal.pooling import POOLINGS, excess, pool
 
 
 @pytest.fixture(scope="module")
@@ -231,16 +233,44 @@ def test_a_blob_of_high_probability_raises_every_score(how):
     good = 0.3 * torch.rand(1, 64, generator=generator)
     bad = good.clone()
     bad[0, [10, 11, 18]] = 0.95
-    cells = torch.ones(1, 64, dtype=torch.bool)
-    assert pool(bad, cells, how=how) > pool(good, cells, how=how)
-    assert torch.isfinite(pool(good, cells & False, how=how)).all()
+    cells, object = torch.ones(1, 64, dtype=torch.bool), torch.ones(1, 64, 64, dtype=torch.bool)
+    assert pool(bad, cells, how=how, object=object) > pool(good, cells, how=how, object=object)
+    assert torch.isfinite(pool(good, cells & False, how=how, object=object & False)).all()
 
 
-def test_contrast_does_not_see_what_a_product_makes_the_classifier_say_everywhere():
+@pytest.mark.parametrize("how", ["contrast", "outlier", "tail", "peak"])
+def test_a_score_does_not_see_what_a_product_makes_the_classifier_say_everywhere(how):
     odds = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
-    cells = torch.ones(1, 64, dtype=torch.bool)
-    here, there = (pool((odds + shift).sigmoid(), cells, how="contrast") for shift in (0.0, 2.0))
-    assert here.item() == pytest.approx(there.item(), abs=1e-3)
+    cells, object = torch.ones(1, 64, dtype=torch.bool), torch.ones(1, 64, 64, dtype=torch.bool)
+    here, there = (pool((odds + shift).sigmoid(), cells, how=how, object=object) for shift in (0.0, 2.0))
+    assert here.item() == pytest.approx(there.item(), abs=2e-3)
+
+
+def test_excess_is_the_log_odds_above_the_object_s_median_and_0_elsewhere():
+    probability = torch.tensor([[0.1, 0.2, 0.5, 0.9, 0.99]])
+    cells = torch.tensor([[True, True, True, True, False]])
+    expected = [0, 0, math.log(0.5 / 0.5) - math.log(0.2 / 0.8), math.log(9) - math.log(0.25), 0]  # lower median: 0.2
+    assert excess(probability, cells)[0].tolist() == pytest.approx(expected, abs=1e-5)
+    assert not excess(probability, cells & False).any()
+
+
+def test_a_tail_score_is_in_units_of_the_mean_excess_of_the_scan_s_own_upper_values():
+    odds = torch.linspace(-3, 3, 100)[None]
+    own = sorted(odds[0].tolist())
+    top, tail = sum(own[-3:]) / 3, own[80:98]
+    expected = (top - own[80]) / (sum(v - own[80] for v in tail) / len(tail) + 0.3)
+    got = pool(odds.sigmoid(), torch.ones(1, 100, dtype=torch.bool), how="tail")
+    assert got.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_all_anomalous_patches_are_learned_from_and_so_many_others():
+    generator = torch.Generator().manual_seed(0)
+    decided = torch.rand(3, 100, generator=generator) > 0.2
+    abnormal = decided & (torch.rand(3, 100, generator=generator) > 0.9)
+    shown = chosen_patches(abnormal, decided, normals=30)
+    assert not (shown & ~decided).any() and (shown & abnormal).equal(abnormal)
+    assert (shown & ~abnormal).sum(dim=1).tolist() == [30, 30, 30]
+    assert chosen_patches(abnormal, decided, normals=1000).equal(decided)
 
 
 # the method ----------------------------------------------------------------------------------------------------------
@@ -260,16 +290,41 @@ def test_only_the_mlp_learns(scans):
     batch = Scan(**{**vars(scans), "mask": mask & scans.object[:, None]})
     cells = object_cells(batch)
     abnormal, decided = patch_labels(batch.mask, cells, positive_share=0.25)
-    balanced_loss(method.classifier(method.inputs(batch, cells)[decided])[:, 0], abnormal[decided]).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.classifier.parameters())
-    assert all(p.grad is None and not p.requires_grad for p in method.rgb.parameters())
+    for expert, seen in zip(method.classifiers, method.inputs(batch, cells), strict=True):
+        balanced_loss(expert(seen[decided])[:, 0], abnormal[decided]).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.classifiers.parameters())
+    assert all(p.grad is None and not p.requires_grad for p in method.views.parameters())
+
+
+def test_e_theta_learns_from_the_classifier_and_from_the_contrastive_loss_alike(scans):
+    method = make(experts=(("point_cloud",),), bank_branches=("rgb", "point_cloud"))
+    cells = object_cells(scans) & scans.cells
+    abnormal = cells & (torch.arange(196) % 7 == 0)
+    for loss in (
+        lambda: balanced_loss(method.classifiers[0](method.inputs(scans, cells)[0][cells])[:, 0], abnormal[cells]),
+        lambda: contrastive_loss(method._embedded(scans, cells)[cells], abnormal[cells]),
+    ):
+        method.zero_grad()
+        loss().backward()
+        assert all(p.grad is not None for p in method.encoder.parameters())
+    method.eval()
+    features = method.features(scans)
+    assert features.shape[2] == sum(method.branch_widths.values()) == 128 + 256 + 32
+    assert not features[..., -32:][~scans.cells].any()
 
 
 @pytest.mark.parametrize(
-    "inputs", [("rgb",), ("relief",), ("normals", "similarity"), ("rgb", "normals", "relief", "similarity")]
+    "experts",
+    [
+        (("rgb",),),
+        (("relief",), ("point_cloud",)),
+        (("normals", "similarity"),),
+        (("rgb", "normals", "relief", "similarity"),),
+        (("rgb", "similarity", "relief"), ("normals", "similarity", "relief")),
+    ],
 )
-def test_any_choice_of_inputs_judges_the_object_s_patches_and_no_others(inputs, scans):
-    method = make(inputs=inputs).eval()
+def test_any_choice_of_experts_judges_the_object_s_patches_and_no_others(experts, scans):
+    method = make(experts=experts).eval()
     with torch.no_grad():
         probability = method.abnormality(scans, eta=0.1)
         alone = method.abnormality(scans._map(lambda t: t[1:]), eta=0.1)
@@ -287,7 +342,16 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
     assert torch.equal(features, expected)
 
 
-@pytest.mark.parametrize("options", [{"inputs": ("similarity",)}, {"inputs": ()}, {"bank_layers": (4,)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"experts": (("similarity",),)},
+        {"experts": (("relief", "similarity"),)},
+        {"experts": ()},
+        {"bank_layers": (4,)},
+        {"bank_branches": ()},
+    ],
+)
 def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(UserError):
         make(**options)
@@ -321,7 +385,7 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         (fitted,) = tmp_path.rglob("fitted.ckpt")
         assert main(["test", "--config", str(path), "--ckpt_path", str(fitted), "--model.pooling", "max"]) == 0
     checkpoint = read_checkpoint(fitted)
-    assert checkpoint["hyper_parameters"]["pooling"] == "contrast" and checkpoint["method"] == "ThreeDZALPlus"
+    assert checkpoint["hyper_parameters"]["pooling"] == "peak" and checkpoint["method"] == "ThreeDZALPlus"
     prediction = threedzal.load(fitted)(
         read_rgb(root / "ring/test/hole/rgb/000.png"), read_xyz(root / "ring/test/hole/xyz/000.tiff")
     )

@@ -181,7 +181,8 @@ class Detector:
         probability = self.method.abnormality(scan, eta=options.eta)
         judged = torch.zeros_like(scan.cells, dtype=torch.float32) if probability is None else probability
         classified = self.method.scan_score(judged, scan)
-        raw = Scores(distance_map, distance, realign(judged, size=size, sigma=options.blur), classified)
+        cells = self.method.cell_scores(judged, scan)
+        raw = Scores(distance_map, distance, realign(cells, size=size, sigma=options.blur), classified)
         return raw, ("distance",) if probability is None else ("distance", "classification")
 
     def fuse(self, raw: Scores, object: Tensor, calibration: Calibration | None = None) -> tuple[Tensor, Tensor]:

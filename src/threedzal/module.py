@@ -23,6 +23,7 @@ class Method(LightningModule):
     judges_scans = True  # False: a stage of a method, pre-trained alone; there is no map to test or to predict
     uses_rgb = True  # a scan without a picture is refused
     uses_fpfh = True  # scans must come with their FPFH
+    learns_fpfh = True  # so must those that it is trained on
     uses_pseudo_anomalies = True  # it learns from them: without classes to make them out of it cannot be fitted
 
     @classmethod
@@ -91,6 +92,10 @@ class PatchModule(Method):
     def abnormality(self, scan: Scan, *, eta: float) -> Tensor | None:
         """(B,P) float32 in [0,1]: p(x~|w) of every grid patch (eqs. 8 to 10), or None for a method without C_w."""
         return None
+
+    def cell_scores(self, probability: Tensor, scan: Scan) -> Tensor:
+        """(B,P): what the classifier's map is made of; eq. (10) takes the probabilities as they are."""
+        return probability
 
     def scan_score(self, probability: Tensor, scan: Scan) -> Tensor:
         """(B,): the classifier's score of a scan from those of its patches (B,P); eq. (10)'s maximum."""

@@ -1,9 +1,9 @@
 """ThreeDZALPlus, beyond the paper: a normalcy classifier that sees what the memory bank sees.
 
-The paper's C_w sees the points of a patch alone. This one sees frozen features of the picture, the relief at several
-scales, and how alone a patch is in its scan; every number z-scored over the scan's own object. It is trained on whole
-scans in which pseudo anomalies change geometry and appearance together, so that no scan of the tested product is
-needed, labelled or not. See docs/beyond.md for what each part is worth.
+The paper's C_w sees the points of a patch alone. This one is a mixture of small experts on frozen views of a patch
+(picture, normals, relief, how alone the patch is in its scan), each number z-scored over the scan's own object. It is
+trained on whole scans in which pseudo anomalies change geometry and appearance together, so that no scan of the tested
+product is needed, labelled or not. See docs/beyond.md for what each part is worth.
 """
 
 from __future__ import annotations
@@ -20,41 +20,47 @@ from torchmetrics.classification import BinaryAUROC
 
 from threedzal.data.scan import Scan
 from threedzal.errors import UserError
-from threedzal.features.grid import as_patches
-from threedzal.features.instance import SIMILARITY_WIDTH, instance_normalise, self_similarity
-from threedzal.features.relief import RELIEF_WIDTH, relief_features, surface_normals
+from threedzal.features.instance import instance_normalise
+from threedzal.features.pointnet2 import PointNet2
 from threedzal.features.rgb import RGBFeatures
+from threedzal.features.views import FPFH_WIDTH, IMAGES, FrozenViews, object_cells, to_patches
+from threedzal.losses import contrastive_loss
 from threedzal.metrics import AUPRO
 from threedzal.module import PatchModule
-from threedzal.pooling import POOLINGS, Pooling, pool
+from threedzal.pooling import POOLINGS, Pooling, excess, pool
 from threedzal.scoring import realign
 
-Input = Literal["rgb", "normals", "relief", "similarity", "fpfh"]
-INPUTS = ("rgb", "normals", "relief", "similarity", "fpfh")
-FPFH_WIDTH = 33
-NORMALS_CONTRAST = 2.0  # normals span -1 to 1, an ImageNet-normalised picture about -2 to 2
-OBJECT_SHARE = 0.25  # of a cell's pixels that must be object, measured or not: a hole has no measurement
-OVERLAP = 1 / 14  # of the grid: patches this near see the same pixels
+Input = Literal["rgb", "normals", "relief", "similarity", "fpfh", "point_cloud"]
+INPUTS = ("rgb", "normals", "relief", "similarity", "fpfh", "point_cloud")
+Branch = Literal["rgb", "fpfh", "point_cloud"]
 
 
 class ThreeDZALPlus(PatchModule):
-    """A small MLP on instance-normalised frozen features, beside the paper's memory bank on RGB features.
+    """Small MLPs on instance-normalised views of the patches, beside the paper's memory bank.
 
     Args:
-        inputs: What the classifier sees: `rgb` (frozen features of the picture), `normals` (the same network on a
-            picture of the normals), `relief` (bands of depth, bending, gaps), `similarity` (distances to the most
-            similar other patches of the scan, by every layer of `rgb` and `normals`), `fpfh`.
+        experts: What each of the classifiers sees; their log-odds are averaged. `rgb`: frozen features of the picture;
+            `normals`: the same network on a picture of the normals; `relief`: bands of depth, bending, gaps;
+            `similarity`: distances to the most similar other patches of the scan, by every layer of the expert's `rgb`
+            and `normals`; `fpfh`; `point_cloud`: E_theta, a PointNet++ on the patch's points that learns with the
+            classifiers. `[[point_cloud]]` is the paper's C_w.
         backbone: Any timm model with `features_only`.
         layers: Its feature levels.
         rgb_weights: `pretrained` (timm's hub), `random`, or a local file.
-        bank_layers: Those of `layers` that the memory bank holds.
-        hidden: Width of the MLP's one hidden layer.
+        bank_branches: What the memory bank holds of a patch.
+        bank_layers: Those of `layers` that its `rgb` is.
+        hidden: Width of an expert's one hidden layer.
         dropout: Of the hidden layer.
-        input_dropout: Of the features.
+        input_dropout: Of the views.
         weight_decay: Of AdamW.
         lr: Peak learning rate; falls by a cosine to 0 over the run.
         normalise: `instance` z-scores each number over the scan's own object cells; `none`, for the ablation, not.
         positive_share: A patch is anomalous from this share of anomalous pixels on, normal at 0, undecided between.
+        normals_per_scan: Normal patches of a scan that a step learns from; all anomalous ones.
+        point_width: Scales E_theta's channels; 1 is the paper's size.
+        embedding: Length of E_theta(x).
+        w_con: Weight of L_con, eq. (1), on E_theta; 0: E_theta learns from the classifiers alone.
+        cells: What the map shows of a patch: the `excess` of its log-odds over the scan's median, or its `probability`.
         pooling: How patches make the score of a scan; see `threedzal.pooling.pool`.
     """
 
@@ -62,113 +68,123 @@ class ThreeDZALPlus(PatchModule):
 
     def __init__(
         self,
-        inputs: tuple[Input, ...] = ("rgb", "relief", "similarity"),
+        experts: tuple[tuple[Input, ...], ...] = (("rgb", "similarity", "relief"), ("normals", "similarity", "relief")),
         backbone: str = "wide_resnet50_2",
         layers: tuple[int, ...] = (1, 2, 3),
         rgb_weights: str = "pretrained",
+        bank_branches: tuple[Branch, ...] = ("rgb",),
         bank_layers: tuple[int, ...] = (2, 3),
         hidden: int = 128,
         dropout: float = 0.5,
-        input_dropout: float = 0.2,
+        input_dropout: float = 0.5,
         weight_decay: float = 1e-2,
         lr: float = 1e-3,
         normalise: Literal["instance", "none"] = "instance",
         positive_share: float = 0.25,
-        pooling: Pooling = "contrast",
+        normals_per_scan: int = 160,
+        point_width: float = 0.25,
+        embedding: int = 32,
+        w_con: float = 0.0,
+        cells: Literal["excess", "probability"] = "excess",
+        pooling: Pooling = "peak",
     ) -> None:
         super().__init__()
-        if not inputs or set(inputs) - set(INPUTS) or set(inputs) == {"similarity"}:
-            raise UserError(
-                f"model.inputs is {list(inputs)}, but wanted some of {', '.join(INPUTS)}, not similarity alone"
-            )
-        if not set(bank_layers) <= set(layers) or not bank_layers:
-            raise UserError(f"model.bank_layers is {list(bank_layers)}, but wanted some of model.layers {list(layers)}")
         self.save_hyperparameters()
-        self.uses_fpfh = "fpfh" in inputs
-        self.rgb = RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint")
-        channels = self.rgb.network.feature_info.channels()
-        self._widths = dict(zip(layers, channels, strict=True))
-        images = [name for name in ("rgb", "normals") if name in inputs]
-        widths = {name: sum(channels) for name in images} | {"relief": RELIEF_WIDTH, "fpfh": FPFH_WIDTH}
-        widths["similarity"] = SIMILARITY_WIDTH * len(images) * len(layers)
-        self.classifier = make_classifier(
-            sum(widths[name] for name in inputs), hidden=hidden, dropout=dropout, input_dropout=input_dropout
+        self._check_options()
+        self._views_of = [_views_of(expert) for expert in experts]
+        seen = dict.fromkeys(name for views in self._views_of for name in views)
+        self.uses_fpfh, self.learns_fpfh = "fpfh" in (*bank_branches, *seen), "fpfh" in seen
+        options = {"backbone": backbone, "layers": layers, "normalise": normalise}
+        self.views = FrozenViews((name for name in seen if name != "point_cloud"), **options)
+        learned = "point_cloud" in (*bank_branches, *seen)
+        self.encoder = PointNet2(outputs=embedding, width=point_width) if learned else None
+        self.classifiers = nn.ModuleList(
+            make_classifier(
+                sum(embedding if name == "point_cloud" else self.views.width(name) for name in names),
+                hidden=hidden,
+                dropout=dropout,
+                input_dropout=input_dropout,
+            )
+            for names in self._views_of
         )
         self.pseudo_scan_aupro = AUPRO(max_fpr=0.3)
         self.pseudo_scan_auroc = MetricCollection(
             {how: BinaryAUROC() for how in POOLINGS}, prefix="val/pseudo_scans/image_auroc/"
         )
-        self._seen: tuple[Tensor, Tensor] | None = None  # a picture and its features: the bank and C_w both ask
+
+    def _check_options(self) -> None:
+        given = self.hparams
+        for expert in given.experts:
+            alone = not {"rgb", "normals", "relief", "fpfh", "point_cloud"} & set(expert)
+            if set(expert) - set(INPUTS) or alone or ("similarity" in expert and not set(IMAGES) & set(expert)):
+                raise UserError(
+                    f"model.experts has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity "
+                    "only of rgb or normals beside it"
+                )
+        if not given.experts:
+            raise UserError("model.experts is empty: give what at least one classifier sees, such as [[rgb]]")
+        if not set(given.bank_layers) <= set(given.layers) or not given.bank_layers:
+            raise UserError(
+                f"model.bank_layers is {list(given.bank_layers)}, but wanted some of model.layers {list(given.layers)}"
+            )
+        if not given.bank_branches:
+            raise UserError("model.bank_branches is empty: give what the memory bank holds, such as [rgb]")
 
     # what the memory bank and the scores ask for --------------------------------------------------------------------
 
     def features(self, scan: Scan) -> Tensor:
-        """The bank's rows: RGB features of `bank_layers`, as the paper's f(x) has them, (B,P,D)."""
-        levels = self._levels(self._picture_features(scan))
-        return torch.cat([levels[layer] for layer in self.hparams.bank_layers], dim=2)
+        """The bank's rows, (B,P,D): `bank_branches` in the paper's order, RGB of `bank_layers`."""
+        parts = []
+        if "rgb" in self.hparams.bank_branches:
+            levels = self.views.levels(self.views.picture(scan))
+            parts += [levels[layer] for layer in self.hparams.bank_layers]
+        if "fpfh" in self.hparams.bank_branches:
+            parts.append(to_patches(scan.fpfh))
+        if "point_cloud" in self.hparams.bank_branches:
+            parts.append(self._embedded(scan, scan.cells))
+        return torch.cat(parts, dim=2)
 
     @property
     def branch_widths(self) -> dict[str, int]:
-        return {"rgb": sum(self._widths[layer] for layer in self.hparams.bank_layers)}
+        rgb = sum(self.views.level_widths[layer] for layer in self.hparams.bank_layers)
+        widths = {"rgb": rgb, "fpfh": FPFH_WIDTH, "point_cloud": self.hparams.embedding}
+        return {name: width for name, width in widths.items() if name in self.hparams.bank_branches}
 
     def abnormality(self, scan: Scan, *, eta: float) -> Tensor:
         """Probability that each patch is anomalous, (B,P); 0 outside the object.
 
-        `eta` is not looked at: eq. (8) moves points, and the frozen features of a picture are not moved.
+        `eta` is not looked at: eq. (8) moves points, and the frozen views are not moved.
         """
         cells = object_cells(scan)
-        return self.classifier(self.inputs(scan, cells))[..., 0].float().sigmoid() * cells
+        inputs = self.inputs(scan, cells)
+        odds = [expert(seen)[..., 0].float() for expert, seen in zip(self.classifiers, inputs, strict=True)]
+        return torch.stack(odds).mean(dim=0).sigmoid() * cells
+
+    def cell_scores(self, probability: Tensor, scan: Scan) -> Tensor:
+        return excess(probability, object_cells(scan)) if self.hparams.cells == "excess" else probability
 
     def scan_score(self, probability: Tensor, scan: Scan) -> Tensor:
-        return pool(probability, object_cells(scan), how=self.hparams.pooling)
+        return pool(probability, object_cells(scan), how=self.hparams.pooling, object=scan.object)
 
-    @torch.no_grad()
-    def inputs(self, scan: Scan, cells: Tensor) -> Tensor:
-        """What the classifier sees of each patch, (B,P,D): 0 outside `cells` (B,P) bool, the object's."""
-        blocks = self.blocks(scan, cells)
-        return torch.cat([blocks[name] for name in self.hparams.inputs], dim=2)
+    def inputs(self, scan: Scan, cells: Tensor) -> list[Tensor]:
+        """What each expert sees of the patches, (B,P,D): 0 outside `cells` (B,P) bool, the object's."""
+        views = self.views(scan, cells)
+        if any("point_cloud" in names for names in self._views_of):
+            measured = cells & scan.cells
+            views["point_cloud"] = self._normalised(self._embedded(scan, measured), measured)
+        return [torch.cat([views[name] for name in names], dim=2) for names in self._views_of]
 
-    @torch.no_grad()
-    def blocks(self, scan: Scan, cells: Tensor) -> dict[str, Tensor]:
-        """`inputs` by name, each (B,P,D). `similarity` has 6 numbers for every layer of rgb, then of the normals."""
-        grid, wanted = math.isqrt(scan.cells.shape[1]), self.hparams.inputs
-        blocks, images = {}, []
-        if "rgb" in wanted:
-            blocks["rgb"] = self._normalised(self._picture_features(scan), cells)
-            images.append(blocks["rgb"])
-        if "normals" in wanted:
-            picture = NORMALS_CONTRAST * surface_normals(scan.xyz, scan.valid, scan.object)
-            blocks["normals"] = self._normalised(as_patches(self.rgb(picture, grid=grid)), cells)
-            images.append(blocks["normals"])
-        if "relief" in wanted:
-            relief = relief_features(scan.xyz, scan.valid, scan.object, grid=grid)
-            blocks["relief"] = self._normalised(as_patches(relief), cells)
-        if "fpfh" in wanted:
-            blocks["fpfh"] = self._normalised(as_patches(scan.fpfh), cells)
-        if "similarity" in wanted:
-            levels = [level for image in images for level in self._levels(image).values()]
-            reach = max(1, round(OVERLAP * grid))
-            blocks["similarity"] = torch.cat([self_similarity(level, cells, reach=reach) for level in levels], 2)
-        return blocks
+    def _embedded(self, scan: Scan, cells: Tensor) -> Tensor:
+        """E_theta of the patches `cells` (B,P) bool: (B,P,embedding), 0 elsewhere."""
+        values = self.encoder(scan.patches[cells]).float()
+        return values.new_zeros(*cells.shape, values.shape[1]).index_put((cells,), values)
 
-    def _normalised(self, features: Tensor, cells: Tensor) -> Tensor:
-        if self.hparams.normalise == "instance":
-            return instance_normalise(features, cells)
-        return features.float() * cells[..., None]
-
-    def _picture_features(self, scan: Scan) -> Tensor:
-        """(B,P,sum of the layers' channels); the last picture's are kept."""
-        if self._seen is None or self._seen[0] is not scan.rgb:
-            grid = math.isqrt(scan.cells.shape[1])
-            self._seen = (scan.rgb, as_patches(self.rgb(scan.rgb, grid=grid)))
-        return self._seen[1]
-
-    def _levels(self, features: Tensor) -> dict[int, Tensor]:
-        """{layer: (B,P,channels)} of features that stand side by side."""
-        return dict(zip(self._widths, features.split(list(self._widths.values()), dim=2), strict=True))
+    def _normalised(self, values: Tensor, cells: Tensor) -> Tensor:
+        return instance_normalise(values, cells) if self.hparams.normalise == "instance" else values
 
     def load_pretrained(self) -> None:
-        self.rgb.fetch(self.hparams.rgb_weights)
+        options = {"backbone": self.hparams.backbone, "layers": self.hparams.layers}
+        self.views.network.load_state_dict(RGBFeatures(weights=self.hparams.rgb_weights, **options).state_dict())
 
     # training -------------------------------------------------------------------------------------------------------
 
@@ -180,13 +196,27 @@ class ThreeDZALPlus(PatchModule):
             raise UserError("ThreeDZALPlus learns from whole scans: set data.training: scans")
         cells = object_cells(scan)
         abnormal, decided = patch_labels(scan.mask, cells, positive_share=self.hparams.positive_share)
-        logits = self.classifier(self.inputs(scan, cells)[decided])[:, 0]
-        loss = balanced_loss(logits, abnormal[decided])
-        correct = (logits > 0) == abnormal[decided]
+        shown = chosen_patches(abnormal, decided, normals=self.hparams.normals_per_scan)
+        truth, losses, odds = abnormal[shown], {}, []
+        views = self.views(scan, cells)
+        if self.encoder is not None:
+            measured = shown & scan.cells
+            embeddings = self._embedded(scan, measured)
+            views["point_cloud"] = self._normalised(embeddings, measured)
+            if self.hparams.w_con:
+                con = contrastive_loss(embeddings[measured], abnormal[measured])
+                losses["l_con"] = self.hparams.w_con * con
+        for expert, names in zip(self.classifiers, self._views_of, strict=True):
+            odds.append(expert(torch.cat([views[name][shown] for name in names], dim=1))[:, 0])
+        losses["l_bce"] = sum(balanced_loss(values, truth) for values in odds)
+        loss = sum(losses.values())
         self._log("train/loss", loss, prog_bar=True)
-        for name, chosen in (("normal", ~abnormal[decided]), ("abnormal", abnormal[decided])):
-            if chosen.any():
-                self._log(f"train/accuracy/{name}", correct[chosen].float().mean())
+        for name, value in losses.items():
+            self._log(f"train/{name}", value)
+        correct = (torch.stack(odds).mean(dim=0) > 0) == truth
+        for name, kind in (("normal", ~truth), ("abnormal", truth)):
+            if kind.any():
+                self._log(f"train/accuracy/{name}", correct[kind].float().mean())
         return loss
 
     def _log(self, name: str, value: Tensor, **options) -> None:
@@ -198,7 +228,7 @@ class ThreeDZALPlus(PatchModule):
 
     def configure_optimizers(self):
         options = {"lr": self.hparams.lr, "weight_decay": self.hparams.weight_decay}
-        optimizer = torch.optim.AdamW(self.classifier.parameters(), **options)
+        optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], **options)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -207,11 +237,11 @@ class ThreeDZALPlus(PatchModule):
 
     def validation_step(self, scan: Scan, batch_index: int) -> None:
         probability, cells = self.abnormality(scan, eta=0.0), object_cells(scan)
-        maps = realign(probability, size=scan.mask.shape[-2:])
+        maps = realign(self.cell_scores(probability, scan), size=scan.mask.shape[-2:])
         self.pseudo_scan_aupro.update(maps, scan.mask[:, 0], roi=scan.object)
         for how, metric in self.pseudo_scan_auroc.items(keep_base=True):
-            score = pool(probability, cells, how=how)
-            metric.update(score.sigmoid() if how in ("top", "contrast", "outlier") else score, scan.label)
+            score = pool(probability, cells, how=how, object=scan.object)
+            metric.update(0.5 + 0.5 * score / (1 + score.abs()), scan.label)  # the same order, in [0,1]
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/pseudo_scans/object_aupro_0.3", self.pseudo_scan_aupro.compute())
@@ -231,12 +261,6 @@ def make_classifier(width: int, *, hidden: int, dropout: float, input_dropout: f
     )
 
 
-def object_cells(scan: Scan) -> Tensor:
-    """(B,P) bool: the cells of which at least a quarter is object. `Scan.cells` are those with measured points."""
-    grid = math.isqrt(scan.cells.shape[1])
-    return F.adaptive_avg_pool2d(scan.object[:, None].float(), grid).flatten(1) >= OBJECT_SHARE
-
-
 def patch_labels(mask: Tensor, cells: Tensor, *, positive_share: float) -> tuple[Tensor, Tensor]:
     """Which patches are anomalous, and which are decided: both (B,P) bool.
 
@@ -247,8 +271,21 @@ def patch_labels(mask: Tensor, cells: Tensor, *, positive_share: float) -> tuple
     return share > positive_share, cells & ((share == 0) | (share > positive_share))
 
 
+def chosen_patches(abnormal: Tensor, decided: Tensor, *, normals: int) -> Tensor:
+    """(B,P) bool: of the decided patches of each scan all that are anomalous, and at most `normals` others, drawn."""
+    order = torch.rand(decided.shape, device=decided.device).masked_fill(abnormal | ~decided, 2.0)
+    rank = order.argsort(dim=1).argsort(dim=1)
+    return decided & (abnormal | (rank < normals))
+
+
 def balanced_loss(logits: Tensor, abnormal: Tensor) -> Tensor:
     """Binary cross-entropy of logits (N,) in which both classes weigh a half, however many there are of each."""
     weights = torch.where(abnormal, 0.5 / abnormal.sum().clamp(min=1), 0.5 / (~abnormal).sum().clamp(min=1))
     losses = F.binary_cross_entropy_with_logits(logits.float(), abnormal.float(), reduction="none")
     return (weights * losses).sum()
+
+
+def _views_of(expert: tuple[str, ...]) -> list[str]:
+    """The views that an expert's inputs are: `similarity` is that of each image beside it."""
+    similar = [f"{image}_similarity" for image in IMAGES if image in expert]
+    return [view for name in expert for view in (similar if name == "similarity" else [name])]

@@ -355,7 +355,8 @@ class ZeroShotDataModule(LightningDataModule):
         if self.hparams.training == "good_scans":
             dataset = GoodScanDataset(self._scans(records), visits)
         else:
-            dataset = TrainingScanDataset(self._scans(records), self.pool, self.scan_anomalies, seed, visits)
+            scans = self._scans(records, fpfh=self._method_has("learns_fpfh"))
+            dataset = TrainingScanDataset(scans, self.pool, self.scan_anomalies, seed, visits)
         return self._loader(
             dataset, EpochSampler(len(dataset), shuffle=True, seed=seed, **self._ranks()), collate_scans
         )
