@@ -338,7 +338,7 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
     method = make(bank_layers=(2, 3))
     features = method.features(scans)
     assert features.shape == (2, 196, 128 + 256) == (2, 196, sum(method.branch_widths.values()))
-    expected = as_patches(method.rgb(scans.rgb, grid=14))[:, :, 64:]
+    expected = as_patches(method.views.network(scans.rgb, grid=14))[:, :, 64:]
     assert torch.equal(features, expected)
 
 

@@ -20,10 +20,11 @@ from torchmetrics.classification import BinaryAUROC
 
 from threedzal.data.scan import Scan
 from threedzal.errors import UserError
+from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise
 from threedzal.features.pointnet2 import PointNet2
 from threedzal.features.rgb import RGBFeatures
-from threedzal.features.views import FPFH_WIDTH, IMAGES, FrozenViews, object_cells, to_patches
+from threedzal.features.views import FPFH_WIDTH, IMAGES, FrozenViews, object_cells
 from threedzal.losses import contrastive_loss
 from threedzal.metrics import AUPRO
 from threedzal.module import PatchModule
@@ -139,7 +140,7 @@ class ThreeDZALPlus(PatchModule):
             levels = self.views.levels(self.views.picture(scan))
             parts += [levels[layer] for layer in self.hparams.bank_layers]
         if "fpfh" in self.hparams.bank_branches:
-            parts.append(to_patches(scan.fpfh))
+            parts.append(as_patches(scan.fpfh))
         if "point_cloud" in self.hparams.bank_branches:
             parts.append(self._embedded(scan, scan.cells))
         return torch.cat(parts, dim=2)

@@ -469,4 +469,3 @@ def _evenly(records: list[ScanRecord], most: int | None) -> list[ScanRecord]:
     if most is None or len(records) <= most:
         return records
     return [records[i * len(records) // most] for i in range(most)]
-

@@ -169,10 +169,8 @@ def _region(xyz, picture, foreground, inside, window, **sizes) -> Region:
     return Region(inside, depth / depth.max(), depth, points, picture[window].copy(), **sizes)
 
 
-def _hidden(
-    region: Region, change: Change, light: Light, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (h,w) bool in the shadow that the change casts, and those that a second viewpoint does not see any more."""
+def _hidden(region: Region, change: Change, light: Light, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (h,w) bool in the shadow that the change casts, and those that a second viewpoint no longer sees."""
     away = smooth((change.away * region.inside)[..., None], sigma=0.5 * region.scale)[..., 0]
     across = light.direction[1::-1]  # rows, columns
     length = np.linalg.norm(across)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from threedzal.data.scan import Scan
+from threedzal.features.grid import as_patches
 from threedzal.features.instance import SIMILARITY_WIDTH, instance_normalise, self_similarity
 from threedzal.features.relief import RELIEF_WIDTH, relief_features, surface_normals
 from threedzal.features.rgb import RGBFeatures
@@ -75,15 +76,15 @@ class FrozenViews(nn.Module):
                 views[f"{image}_similarity"] = torch.cat(levels, 2)
         if "relief" in self.wanted:
             relief = relief_features(scan.xyz, scan.valid, scan.object, grid=grid)
-            views["relief"] = self._normalised(to_patches(relief), cells)
+            views["relief"] = self._normalised(as_patches(relief), cells)
         if "fpfh" in self.wanted:
-            views["fpfh"] = self._normalised(to_patches(scan.fpfh), cells)
+            views["fpfh"] = self._normalised(as_patches(scan.fpfh), cells)
         return {name: views[name] for name in self.wanted}
 
     def picture(self, scan: Scan) -> Tensor:
         """Features of the picture as they are, (B,P,sum of the levels' channels); the last picture's are kept."""
         if self._seen is None or self._seen[0] is not scan.rgb:
-            self._seen = (scan.rgb, to_patches(self.network(scan.rgb, grid=math.isqrt(scan.cells.shape[1]))))
+            self._seen = (scan.rgb, as_patches(self.network(scan.rgb, grid=math.isqrt(scan.cells.shape[1]))))
         return self._seen[1]
 
     def levels(self, features: Tensor) -> dict[int, Tensor]:
@@ -94,7 +95,7 @@ class FrozenViews(nn.Module):
         picture = NORMALS_CONTRAST * surface_normals(scan.xyz, scan.valid, scan.object)
         if scan.rgb.shape[2:] != picture.shape[2:]:
             picture = F.interpolate(picture, size=scan.rgb.shape[2:], mode="bilinear", align_corners=False)
-        return to_patches(self.network(picture, grid=math.isqrt(scan.cells.shape[1])))
+        return as_patches(self.network(picture, grid=math.isqrt(scan.cells.shape[1])))
 
     def _normalised(self, features: Tensor, cells: Tensor) -> Tensor:
         if self.normalise == "instance":
@@ -106,8 +107,3 @@ def object_cells(scan: Scan) -> Tensor:
     """(B,P) bool: the cells of which at least a quarter is object. `Scan.cells` are those with measured points."""
     grid = math.isqrt(scan.cells.shape[1])
     return F.adaptive_avg_pool2d(scan.object[:, None].float(), grid).flatten(1) >= OBJECT_SHARE
-
-
-def to_patches(maps: Tensor) -> Tensor:
-    """(B,C,G,G) -> (B,P,C)"""
-    return maps.flatten(2).transpose(1, 2)
