@@ -38,7 +38,8 @@ def main() -> None:
     for group in range(2):
         left_out = classes[group::2]
         seen = [name for name in classes if name not in left_out]
-        base = ["--data.root", options.data, f"--data.test_classes=[{','.join(left_out)}]", "--report.scans=1", "--report.surfaces=0"]
+        base = ["--data.root", options.data, f"--data.test_classes=[{','.join(left_out)}]"]
+        base += ["--report.scans=1", "--report.surfaces=0"]
         base += ["--model.init_args.backbone=resnet18", f"--model.init_args.rgb_weights={options.weights}"]
         base += [f"--data.cache_dir={options.out / 'cache'}", "--trainer.logger=lightning.pytorch.loggers.CSVLogger"]
         base += [f"--trainer.logger.init_args.save_dir={options.out}", f"--trainer.logger.init_args.name={group}"]

@@ -56,7 +56,8 @@ def self_similarity(features: Tensor, cells: Tensor, *, reach: int) -> Tensor:
         own = features[i, at].float()
         place = torch.stack([at // grid, at % grid], 1)
         near = (place[:, None] - place[None]).abs().amax(dim=2) <= reach
-        distances = torch.cdist(own, own).div(width**0.5).masked_fill(near, _CLIP).sort(dim=1).values
+        distances = torch.cdist(own, own).div(width**0.5).masked_fill(near, _CLIP)
+        nearest = distances.topk(min(max(RANKS), len(at)), dim=1, largest=False).values
         ranks = torch.tensor(RANKS, device=own.device).clamp(max=len(at)) - 1
-        out[i, at] = distances[:, ranks].clamp(max=_CLIP)
+        out[i, at] = nearest[:, ranks].clamp(max=_CLIP)
     return torch.cat([out, instance_normalise(out, cells)], 2)
