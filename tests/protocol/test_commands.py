@@ -1,0 +1,80 @@
+"""`threedzal protocol`: run, status and table, from a config to files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from threedzal.cli import main
+
+
+@pytest.fixture
+def protocol(config, fake, tmp_path, monkeypatch):
+    """A protocol of two methods, one of which fails on class c; its data are two empty class folders."""
+    for name in "abc":
+        (tmp_path / "data" / name / "train").mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", fake["PYTHONPATH"])
+    monkeypatch.chdir(tmp_path)
+    data = {"root": "data"}
+    path = tmp_path / "two.yaml"
+    content = {
+        "methods": {
+            "X": {"configs": config(data=data)},
+            "Y": {"configs": config(data=data, fake={"fail": "test", "on": ["c"]})},
+        },
+        "train": ["a"],
+        "test": ["b", "c"],
+        "out": str(tmp_path / "out"),
+        "tables": [{"layout": "methods", "metrics": ["aupro_0.3"]}],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_run_status_table(protocol, tmp_path, capsys):
+    assert main(["protocol", "run", str(protocol), "--seeds", "2", "--data.visits", "3"]) == 2
+    told = capsys.readouterr()
+    assert "two: 8 jobs" in told.out and "6 done, 2 failed" in told.out
+    assert told.err.startswith("threedzal: error: 2 of 8 jobs failed")
+
+    assert main(["protocol", "status", str(protocol)]) == 0
+    told = capsys.readouterr().out
+    assert "As last run: seeds [0, 1], --data.visits=3" in told  # else it would be about other jobs
+    assert "two: 8 jobs, 6 done, 2 failed" in told
+    assert told.count("it was told to fail") == 2 and told.count("log.txt") == 2
+
+    assert main(["protocol", "table", str(protocol)]) == 0
+    printed = capsys.readouterr().out
+    assert "| X | 50.0 ± 0.0 |" in printed and "| Y | — (1 of 2) |" in printed
+    files = {path.name for path in (tmp_path / "out" / "two").iterdir()}
+    assert {"tables.md", "tables.tex", "tables.html", "results.csv", "costs.csv"} <= files
+    assert (tmp_path / "out" / "two" / "results.csv").read_text().count("\n") == 1 + 6 * 3 * 2
+
+
+def test_jobs_of_a_protocol_are_one_group_of_wandb_and_one_run_each(protocol, tmp_path, monkeypatch):
+    dump = "import json, os; json.dump(dict(os.environ), open(str(folder / 'environment.json'), 'w'))"
+    fake = Path(next((tmp_path / "fake").rglob("__main__.py")))
+    fake.write_text(fake.read_text() + f"\n{dump}\n")
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # a job is no task of whatever started the protocol
+    main(["protocol", "run", str(protocol)])
+    found = sorted((tmp_path / "out" / "jobs").rglob("environment.json"))
+    environments = [json.loads(path.read_text()) for path in found]
+    assert {each["WANDB_RUN_GROUP"] for each in environments} == {"two"}
+    runs = {
+        path.parents[1].name.rsplit("-", 1)[1]: e["WANDB_RUN_ID"] for path, e in zip(found, environments, strict=True)
+    }
+    assert len(runs) == 4 and all(digest == run for digest, run in runs.items())
+    assert not any("SLURM_NTASKS" in each for each in environments)
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["run", "two.yaml", "--data.root=nowhere"], "there is no"),
+        (["run", "none.yaml"], "none.yaml: cannot be read"),
+        (["run", "two.yaml", "extra"], "extra: is no option with a value"),
+    ],
+)
+def test_what_cannot_work_is_told_in_a_sentence(protocol, args, sentence, capsys):
+    assert main(["protocol", *args]) == 2
+    assert sentence in capsys.readouterr().err
