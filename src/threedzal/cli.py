@@ -11,6 +11,7 @@ from types import ModuleType
 from threedzal.errors import Interrupted, UserError
 
 OWN_COMMANDS = {  # name: module with a function `run(args)`, and what it is for
+    "compare": ("threedzal.comparison.commands", "several methods side by side: one table, one page of pictures"),
     "data": ("threedzal.data.commands", "make, download, check and look at data sets (`threedzal data --help`)"),
     "calibrate": ("threedzal.site_calibration", "set a fitted file's threshold on good scans of your own product"),
     "cache": ("threedzal.features.cache_commands", "show and prune what is kept of masks and features"),

@@ -51,6 +51,15 @@ def test_run_status_table(protocol, tmp_path, capsys):
     assert (tmp_path / "out" / "two" / "results.csv").read_text().count("\n") == 1 + 6 * 3 * 2
 
 
+def test_some_of_the_methods(protocol, capsys):
+    assert main(["protocol", "run", str(protocol), "--methods", "X"]) == 0
+    assert "two: 2 jobs" in capsys.readouterr().out
+    main(["protocol", "status", str(protocol)])
+    assert "two: 4 jobs, 2 done, 2 waiting" in capsys.readouterr().out
+    assert main(["protocol", "run", str(protocol), "--methods", "Z"]) == 2
+    assert "there is no method Z; it has X, Y" in capsys.readouterr().err
+
+
 def test_jobs_of_a_protocol_are_one_group_of_wandb_and_one_run_each(protocol, tmp_path, monkeypatch):
     dump = "import json, os; json.dump(dict(os.environ), open(str(folder / 'environment.json'), 'w'))"
     fake = Path(next((tmp_path / "fake").rglob("__main__.py")))

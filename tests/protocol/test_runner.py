@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from threedzal.protocol import Job, JobFolder, run_jobs
-from threedzal.protocol.runner import run_job
+from threedzal.protocol.runner import arguments, run_job
 
 PATIENCE = 60  # seconds until a process that does nothing is given up
 
@@ -108,3 +109,19 @@ def test_a_job_that_somebody_else_has_is_left_to_him(config, root, fake, calls):
         assert lock is not None
         outcome = run_jobs([theirs, mine], root, environment=fake)
     assert outcome.elsewhere == [theirs] and set(outcome.results) == {mine}
+
+
+@pytest.mark.parametrize("kind", ["lightning.pytorch.loggers.WandbLogger", "threedzal.wandb_run.WandbRun"])
+def test_the_config_s_loggers_stay_and_a_requeued_job_goes_on_in_its_wandb_run(kind, config, root):
+    wandb = {"class_path": kind, "init_args": {"project": "3dzal", "offline": True}}
+    csv = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "elsewhere"}}
+    job = Job("m", (config(trainer={"logger": [csv, wandb]}),), ("a",), ("b",))
+    folder = JobFolder(root, job)
+    for stage in ("fit", "test", "fit"):
+        arguments(folder, stage)
+        loggers = yaml.safe_load((folder.path / f"{stage}.yaml").read_text())["trainer"]["logger"]
+        assert [logger["init_args"]["save_dir"] for logger in loggers] == [str(folder.path)] * 2
+        assert loggers[0]["init_args"]["version"] == stage
+        assert loggers[1]["init_args"] == {
+            "project": "3dzal", "offline": True, "id": job.digest, "name": str(job), "save_dir": str(folder.path)
+        }  # fmt: skip

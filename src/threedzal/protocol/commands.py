@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from threedzal.errors import UserError
+from threedzal.protocol.arguments import positive, seeds, split_options
 from threedzal.protocol.files import write_tables
 from threedzal.protocol.folder import JobFolder
 from threedzal.protocol.plan import Plan, read_plan
@@ -42,7 +43,9 @@ def _run(options: argparse.Namespace, slurm: dict[str, Any], overrides: list[str
     plan.folder.mkdir(parents=True, exist_ok=True)
     said = {"seeds": options.seeds, "overrides": overrides}
     (plan.folder / LAST_RUN).write_text(json.dumps(said), encoding="utf-8")
-    jobs, environment = plan.jobs(), {"WANDB_RUN_GROUP": plan.name}
+    chosen = plan.chosen(options.methods.split(",")) if options.methods else list(plan.methods)
+    jobs = [job for job in plan.jobs() if job.method in chosen]
+    environment = {"WANDB_RUN_GROUP": plan.name}
     print(f"{plan.name}: {len(jobs)} jobs in {plan.jobs_folder}")
     if options.launcher == "here":
         outcome = run_jobs(jobs, plan.jobs_folder, workers=options.workers, environment=environment)
@@ -76,7 +79,9 @@ def _status(options: argparse.Namespace, slurm: dict[str, Any], overrides: list[
         if state == "failed":
             print(f"  failed   {folder.job}: {folder.failure().sentence}\n           {folder.log}")
         elif state in ("running", "stopped") or options.all:
-            print(f"  {state:8} {folder.job}: {folder.path}")
+            submitted = folder.read("submitted") if state in ("stopped", "waiting") else None
+            note = f" (submitted to {submitted['cluster']} as {submitted['id']})" if submitted else ""
+            print(f"  {state:8} {folder.job}: {folder.path}{note}")
     seconds = [r.test_seconds + (r.fit_seconds or 0) for f in folders if (r := f.result()) is not None]
     if seconds and len(seconds) < len(folders):
         mean = sum(seconds) / len(seconds)
@@ -106,26 +111,13 @@ def _as_last_run(options: argparse.Namespace, overrides: list[str]) -> Plan:
 
 def _split(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
     """`--slurm.KEY VALUE` for submitit, and the options of `threedzal fit` and `test`."""
-    slurm, overrides, rest = {}, [], list(rest)
-    while rest:
-        first = rest.pop(0)
-        name, equals, value = first.partition("=")
-        if not name.startswith("--") or (not equals and not rest):
-            raise UserError(f"{first}: is no option with a value, as --data.root=mvtec_3d")
-        value = value if equals else rest.pop(0)
-        if name.startswith("--slurm."):
-            slurm[name.removeprefix("--slurm.")] = yaml.safe_load(value)
+    slurm, overrides = {}, []
+    for name, value in split_options(rest):
+        if name.startswith("slurm."):
+            slurm[name.removeprefix("slurm.")] = yaml.safe_load(value)
         else:
-            overrides.append(f"{name}={value}")
+            overrides.append(f"--{name}={value}")
     return slurm, overrides
-
-
-def _seeds(text: str) -> list[int]:
-    """`3` is 0, 1, 2; `4,7` are these two."""
-    numbers = [int(part) for part in text.split(",") if part.strip()]
-    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted how many seeds (3), or which (0,1,2)")
-    return numbers if "," in text else list(range(numbers[0]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,11 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         sub = commands.add_parser(name, help=what, allow_abbrev=False)
         sub.add_argument("config", metavar="CONFIG", help="as configs/protocol/table1.yaml")
-        sub.add_argument("--seeds", type=_seeds, metavar="N", help="how many seeds (0 to N-1), or which (0,3)")
+        sub.add_argument("--seeds", type=seeds, metavar="N", help="how many seeds (0 to N-1), or which (0,3)")
         sub.add_argument("--out", help="folder of jobs and tables, instead of the config's")
         sub.set_defaults(command=command)
         if name == "run":
-            sub.add_argument("--workers", type=_positive, default=1, metavar="N", help="jobs at a time, here")
+            sub.add_argument("--methods", metavar="A,B", help="some of the config's methods; all where not given")
+            sub.add_argument("--workers", type=positive, default=1, metavar="N", help="jobs at a time, here")
             sub.add_argument(
                 "--launcher",
                 choices=("here", "slurm", "local", "debug"),
@@ -158,10 +151,3 @@ def _parser() -> argparse.ArgumentParser:
         if name == "status":
             sub.add_argument("--all", action="store_true", help="list every job")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: wanted 1 or more")
-    return number

@@ -66,6 +66,12 @@ class Plan:
         """The protocol's own: tables, results.csv, and how it was last run."""
         return Path(self.out) / self.name
 
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Raises `UserError` where there is no such method."""
+        if unknown := [name for name in names if name not in self.methods]:
+            raise UserError(f"{self.name}: there is no method {', '.join(unknown)}; it has {', '.join(self.methods)}")
+        return list(names)
+
     def tests_of(self, train: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in self.test if name not in train)
 

@@ -246,7 +246,7 @@ def _loggers(folder: JobFolder, stage: str) -> list[dict[str, Any]]:
     configured = (folder.job.options.get("trainer") or {}).get("logger") or []
     for logger in configured if isinstance(configured, list) else [configured]:
         kind = str(logger.get("class_path", "")).rsplit(".", 1)[-1] if isinstance(logger, dict) else ""
-        if kind == "WandbLogger":  # one run for the job: its test goes on in the run of its fit
+        if kind in ("WandbLogger", "WandbRun"):  # one run for the job: its test goes on in the run of its fit
             more = {"id": folder.job.digest, "name": str(folder.job), "save_dir": str(folder.path)}
             loggers.append({**logger, "init_args": {**(logger.get("init_args") or {}), **more}})
         elif kind and kind != "CSVLogger":

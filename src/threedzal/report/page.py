@@ -1,6 +1,7 @@
 """The report's folder: one self-contained page, and the same content as PNG, JSON and CSV beside it."""
 
 import json
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -75,7 +76,7 @@ def write_report(folder: str | Path, data: ReportData, *, max_scans: int = 48) -
 def page(data: ReportData, *, max_scans: int = 48, scans: Path | None = None) -> str:
     """The page as text: style, script and pictures are inside, nothing is fetched. Scans' PNGs go to `scans`."""
     sections = (
-        _header(data),
+        heading(data.title, data.subtitle, data.facts),
         _verdict(data),
         headline_section(data),
         metrics_section(data),
@@ -88,9 +89,14 @@ def page(data: ReportData, *, max_scans: int = 48, scans: Path | None = None) ->
         costs_section(data),
         _reproduce_section(data),
     )
+    return document(data.title, sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """A whole page of its sections, the first with the `heading`: style and script are inside."""
     stops = [tuple(int(channel) for channel in colour) for colour in HEAT]
     return PAGE.substitute(
-        title=escape(data.title),
+        title=escape(title),
         style=_asset("page.css"),
         script=_asset("view3d.js") + _asset("page.js"),
         heat=", ".join(f"rgb{colour}" for colour in stops),
@@ -99,17 +105,18 @@ def page(data: ReportData, *, max_scans: int = 48, scans: Path | None = None) ->
     )
 
 
+def heading(title: str, subtitle: str = "", facts: Mapping[str, str] | None = None) -> str:
+    """The page's head: title, button for the theme, and facts by name."""
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(text))}</dd></div>" for name, text in (facts or {}).items()
+    )
+    subtitle = f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else ""
+    theme = '<button type="button" id="theme" aria-label="theme: light, dark or automatic">auto</button>'
+    return f'<header><div class="top"><h1>{escape(title)}</h1>{theme}</div>{subtitle}<dl>{items}</dl></header>'
+
+
 def _asset(name: str) -> str:
     return files("threedzal.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _header(data: ReportData) -> str:
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(text))}</dd></div>" for name, text in data.facts.items()
-    )
-    subtitle = f'<p class="subtitle">{escape(data.subtitle)}</p>' if data.subtitle else ""
-    theme = '<button type="button" id="theme" aria-label="theme: light, dark or automatic">auto</button>'
-    return f'<header><div class="top"><h1>{escape(data.title)}</h1>{theme}</div>{subtitle}<dl>{facts}</dl></header>'
 
 
 def _verdict(data: ReportData) -> str:
