@@ -10,7 +10,7 @@ import tifffile
 
 import threedzal
 from threedzal.baselines.btf import PARITY
-from threedzal.checkpoint import read_options
+from threedzal.checkpoint import read_checkpoint, read_options
 from threedzal.cli import main
 from threedzal.data.readers import read_rgb
 from threedzal.errors import UserError
@@ -42,6 +42,7 @@ def test_a_fit_of_btf_is_a_bank_that_tests_predicts_and_loads(start, data_root, 
     small = ("--data.image_size", 112, *IMAGES)
     assert start("fit", "btf", *small) == 0
     fitted = tmp_path / "lightning_logs/version_0/fitted.ckpt"
+    assert not read_checkpoint(fitted).get("ZeroShotDataModule")  # no CNN that attends: nothing was learned from it
     assert start("test", "btf", *small, "--ckpt_path", fitted) == 0
     assert start("predict", "btf", "--ckpt_path", fitted, "--data.predict_path", data_root / "ring/test/good") == 0
     assert start("test", "btf", *small) == 0  # builds the same bank by itself

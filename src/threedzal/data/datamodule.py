@@ -336,8 +336,11 @@ class ZeroShotDataModule(LightningDataModule):
             yield replace(batch._map(lambda tensor: tensor[0]), record=batch.record[0])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The random CNN, drawn once a run: a resumed run attends with the same one."""
-        return {} if self.attention is None else dict(self.attention.state_dict())
+        """The random CNN, drawn once a run: a resumed run attends with the same one. Of no use where nothing is learned
+        from what it attends to."""
+        method = self.trainer and self.trainer.lightning_module
+        needed = self.attention is not None and getattr(method, "uses_pseudo_anomalies", True)
+        return dict(self.attention.state_dict()) if needed else {}
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         self._attention_state = state_dict or None
