@@ -14,6 +14,7 @@ WARNINGS = (
     r"The '\w+_dataloader' does not have many workers",  # data.num_workers is the user's choice
     r"Consider setting `persistent_workers=True`",  # the workers of short loaders are meant to end
     r"`LightningModule.configure_optimizers` returned `None`",  # the project says itself that nothing is trained
+    r"It is recommended to use `self.log\('(test|bank)/",  # the first process logs what all have computed together
     r"The `srun` command is available on your system but is not used",
 )
 LOG_LINES = (

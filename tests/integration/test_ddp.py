@@ -43,13 +43,15 @@ def test_two_processes_build_the_bank_of_one(two, run, assert_same_fit, tmp_path
 
 
 def test_two_processes_measure_what_one_measures(two, fitted, tested):
-    done, folder = two("test", "--ckpt_path", fitted.fitted)  # 5 scans, an odd number
+    done, folder = two("test", "--ckpt_path", fitted.fitted, "--report.enabled", "true")  # 5 scans, an odd number
     with open(folder / "metrics.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     logged = {name.removeprefix("test/"): value for name, value in row.items() if name.startswith("test/")}
     assert logged == tested.metrics
     assert float(logged["ring/foreground/image_ap"]) == pytest.approx(4 / 5)  # the share of the defective among them
     assert done.stdout.count("AUPRO 0.3") == 1  # one table, not one a process
+    assert (folder / "report" / "index.html").is_file()
+    assert "sync_dist" not in done.stderr
 
 
 def test_two_processes_map_what_one_maps_though_one_has_no_scan(two, run, fitted, data_root, tmp_path):

@@ -109,11 +109,12 @@ class ReportCallback(Callback):
             self._keep_fitted(trainer, Path(folder) / FITTED, facts | validation)
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
-        bank, folder = _bank_callback(trainer), trainer.log_dir
+        bank, folder = _bank_callback(trainer), trainer.log_dir  # a broadcast: all processes must ask
         nothing = not self.enabled or bank is None or bank.results is None or folder is None
         if nothing or not trainer.is_global_zero:
             return
-        data = report_data(trainer, module, bank, self.watch, scans=self.scans, surfaces=self.surfaces)
+        shown = {"scans": self.scans, "surfaces": self.surfaces}
+        data = report_data(trainer, module, bank, self.watch, folder=Path(folder), **shown)
         data.training = {name: _curve(points) for name, points in self.curves.items()}
         data.baselines = read_baselines(self.baselines, counts=test_counts(trainer.datamodule.test_records))
         page = write_report(Path(folder) / "report", data, max_scans=self.scans)

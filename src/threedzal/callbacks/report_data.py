@@ -28,10 +28,16 @@ def report_data(
     bank: MemoryBankCallback,
     watch: Stopwatch,
     *,
+    folder: Path,
     scans: int,
     surfaces: int,
 ) -> ReportData:
-    """All that the test says, but the training curves and the baselines."""
+    """All that the test says, but the training curves and the baselines. On the first process alone.
+
+    Args:
+        folder: Of the run, where its configuration lies.
+        scans, surfaces: How many are shown with pictures and in 3D at most.
+    """
     data, results, apart = trainer.datamodule, bank.results, bank.results.transductive
     shown = results if bank.detector is not None else apart  # a batch alone: its own scans and curves
     threshold = None if bank.detector is None else bank.detector.calibration.threshold
@@ -49,7 +55,7 @@ def report_data(
         subtitle=_subtitle(module, bank, len(outcomes)),
         method=method_name(module),
         commands={name: text for name, text in (("Fit", watch.fit.get("command")), ("Test", command_line())) if text},
-        config=_config(trainer.log_dir),
+        config=_config(folder),
         train_classes=[] if bank.detector is None else list(data.train_classes),
         facts=_facts(module, bank, data),
         costs=costs(watch, module.device, workers=workers, processes=trainer.world_size, fitted=fitted),
@@ -178,6 +184,6 @@ def _bank_facts(bank) -> str:
     return f"{len(bank)}{of} patches, {bank.features.shape[1]} numbers each{far}"
 
 
-def _config(folder: str | None) -> str:
-    path = Path(folder or ".") / "config.yaml"
-    return path.read_text(encoding="utf-8") if folder and path.is_file() else ""
+def _config(folder: Path) -> str:
+    path = folder / "config.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

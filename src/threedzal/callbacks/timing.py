@@ -30,8 +30,8 @@ class TimingCallback(Callback):
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         bank = next((c for c in trainer.callbacks if isinstance(c, MemoryBankCallback)), None)
-        records = trainer.datamodule.test_records
-        if bank is None or bank.detector is None or trainer.log_dir is None or not trainer.is_global_zero:
+        records, folder = trainer.datamodule.test_records, trainer.log_dir  # a broadcast: all processes must ask
+        if bank is None or bank.detector is None or folder is None or not trainer.is_global_zero:
             return
         step = max(1, len(records) // self.scans)
         chosen = records[::step][: self.scans]
@@ -49,4 +49,4 @@ class TimingCallback(Callback):
             "device": str(module.device),
             "threads": torch.get_num_threads(),
         }
-        write_text(Path(trainer.log_dir) / "timing.json", json.dumps(found))
+        write_text(Path(folder) / "timing.json", json.dumps(found))
