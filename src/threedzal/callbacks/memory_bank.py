@@ -16,6 +16,7 @@ from torch import Tensor
 from threedzal.batch import BatchOptions
 from threedzal.callbacks.batch import BatchJudge, BatchScan
 from threedzal.callbacks.build import at_chosen_rate, build_detector, make_detector
+from threedzal.callbacks.checkpoint_io import MappedCheckpointIO, save_whole
 from threedzal.callbacks.results import TestResults, print_table
 from threedzal.callbacks.tally import TestTally
 from threedzal.data.scan import Scan, ScanRecord
@@ -150,6 +151,10 @@ class MemoryBankCallback(Callback):
         self._stored: dict[str, Any] = {}
         self._saved = False
 
+    def setup(self, trainer: Trainer, module: Method, stage: str) -> None:
+        if stage in ("test", "predict"):
+            MappedCheckpointIO.use(trainer)
+
     # in the checkpoint ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,8 +192,9 @@ class MemoryBankCallback(Callback):
         folder = trainer.log_dir
         if folder is not None and not trainer.fast_dev_run:
             path = Path(folder) / FITTED
-            trainer.save_checkpoint(path)
-            rank_zero_info(f"Fitted file: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+            save_whole(trainer, path)
+            if trainer.is_global_zero:
+                rank_zero_info(f"Fitted file: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
     def _built(self, trainer: Trainer, module: Method) -> Detector:
         scratch = self.scratch or trainer.log_dir or tempfile.gettempdir()
