@@ -1,15 +1,18 @@
 """The model against the paper's sizes, and the joint loss against its parts."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from threedzal import ThreeDZAL
 from threedzal.data.pseudo_anomalies import ADDING, NORMAL, REMOVING, PatchBatch
 from threedzal.data.scan import Scan, ScanRecord
 from threedzal.losses import contrastive_loss, disentanglement_loss, normalcy_loss
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = {"backbone": "resnet18", "rgb_weights": "random", "width": 0.125}
 
 
@@ -31,16 +34,24 @@ def random_scan(batch: int = 2, size: int = 224, grid: int = 28) -> Scan:
     )
 
 
-@pytest.mark.parametrize(("branches", "width"), [(("rgb", "fpfh", "point_cloud"), 1601), (("rgb", "fpfh"), 1569)])
-def test_a_patch_has_as_many_numbers_as_in_the_paper(branches, width):
-    model = ThreeDZAL(branches=branches, rgb_weights="random", width=0.125).eval()
+def from_config(name: str, **options):
+    """The method that a config of the paper describes."""
+    model = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]
+    module, _, kind = model["class_path"].rpartition(".")
+    return getattr(import_module(module), kind)(**{**model["init_args"], **options}).eval()
+
+
+@pytest.mark.parametrize(("config", "width"), [("3dzal", 1601), ("btf", 1569)])
+def test_a_patch_has_as_many_numbers_as_in_the_paper(config, width):
+    model = from_config(config, rgb_weights="random")
     model.load_pretrained()
     with torch.no_grad():
         assert model.features(random_scan(1)).shape == (1, 784, width)
+    assert sum(model.branch_widths.values()) == width
 
 
 def test_both_networks_have_the_paper_s_size():
-    model = ThreeDZAL(branches=("fpfh", "point_cloud"))
+    model = from_config("3dzal")
     for network in (model.encoder, model.classifier):
         assert 1.65e6 < sum(p.numel() for p in network.parameters()) < 1.75e6  # 6.8 MB of float32 each
 
