@@ -104,7 +104,7 @@ def _cell(each: ScanRow, name: str, limits) -> str:
     if panel is None:
         return f'<p class="none">{escape(each.reasons.get(name, "no map"))}</p>'
     overlap = pixel_overlap(panel)
-    covers = "" if overlap is None else f", covers {overlap:.0%}"
+    covers = "" if overlap is None else f"<br>covers {overlap:.0%}"
     return (
         _picture(with_truth(panel, "map", limits), f"map of {panel.key} by {name}")
         + f"<p>{badge(panel.word)} {number(panel.score)}{covers}</p>"

@@ -55,7 +55,7 @@ def _detectors(comparison: Comparison, pair: Pair, root: str) -> tuple[dict, dic
     for method in comparison.methods:
         folder = JobFolder(root, comparison.job(method, pair, comparison.seeds[0]))
         if folder.result() is None:
-            reasons[method.name] = f"{folder.state}: {folder.log}"
+            reasons[method.name] = folder.state
         elif not folder.fitted.is_file():
             reasons[method.name] = "has no fitted file: its scans judge each other"
         else:
