@@ -45,7 +45,6 @@ def test_the_nearer_surface_hides_the_farther_one(seen):
     behind = view.pixels[20000:]
     inside = np.abs(sheet[:, :2] / 650).max(axis=1) < 55 / 500
     assert (behind[inside] >= 0).mean() < 0.05
-    assert view.xyz[..., 2].max() < 520 or (view.xyz[..., 2] > 520).mean() < 0.1
 
 
 def test_background_beside_an_edge_is_not_hidden():

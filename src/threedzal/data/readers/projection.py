@@ -17,7 +17,7 @@ from threedzal.errors import UserError
 
 _POINTS_PER_PIXEL = 2.0  # on average: 13 % of the pixels of randomly scattered points stay empty, none of a grid's
 _NEIGHBOURS = 8  # within whose distance the density is measured
-_SAMPLE = 2000  # points at which it is
+_SAMPLE = 50_000  # points that it is measured on
 _MOST_PIXELS = 1536  # along a side
 _FEWEST_POINTS = 500
 _WIDEST = 2.5  # tangent of half the field of view, and
@@ -99,9 +99,11 @@ def _pixel(tangents: np.ndarray) -> float:
     """Side of a pixel in the plane z = 1 such that `_POINTS_PER_PIXEL` points fall on one."""
     from scipy.spatial import cKDTree
 
-    sample = tangents[np.linspace(0, len(tangents) - 1, min(_SAMPLE, len(tangents))).astype(int)]
-    distances = cKDTree(tangents).query(sample, k=_NEIGHBOURS + 1)[0][:, -1]
-    density = _NEIGHBOURS / (np.pi * np.median(distances) ** 2)
+    thinned = tangents  # a random part of the points is as much thinner everywhere
+    if len(tangents) > _SAMPLE:
+        thinned = tangents[np.random.default_rng(0).choice(len(tangents), _SAMPLE, replace=False)]
+    distances = cKDTree(thinned).query(thinned[:: max(1, len(thinned) // 2000)], k=_NEIGHBOURS + 1)[0][:, -1]
+    density = _NEIGHBOURS / (np.pi * np.median(distances) ** 2) * len(tangents) / len(thinned)
     extent = np.ptp(tangents, axis=0).max()
     return float(max(np.sqrt(_POINTS_PER_PIXEL / density), extent / _MOST_PIXELS))
 
