@@ -111,6 +111,13 @@ def test_loose_scans_are_paired_with_their_pictures(xyz, tmp_path):
         records_from_path(tmp_path / "a.png")
 
 
+def test_folders_of_loose_scans_are_predicted_together(xyz, tmp_path):
+    ply(tmp_path / "one" / "a.ply", xyz)
+    ply(tmp_path / "two" / "a.ply", xyz)
+    depth(tmp_path / "three" / "depth" / "a.png")
+    assert [record.key for record in records_from_path(tmp_path)] == ["one/a", "three/a", "two/a"]
+
+
 def test_one_file_is_taken_though_another_format_of_it_lies_beside_it(xyz, tmp_path):
     ply(tmp_path / "a.ply", xyz)
     np.savez(tmp_path / "a.npz", xyz=xyz)

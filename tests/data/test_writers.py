@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from threedzal.colour import OUTLINE, map_limits, outline
+from threedzal.data.readers import read_scan_file
+from threedzal.data.readers.cloud import Cloud
+from threedzal.data.readers.ply import write_scored_ply
 from threedzal.data.scan import ScanRecord
-from threedzal.data.writers import write_prediction, write_scores_csv
+from threedzal.data.writers import write_prediction, write_scored_cloud, write_scores_csv
 from threedzal.errors import UserError
 from threedzal.files import atomic_path
 
@@ -74,6 +77,28 @@ def test_a_map_of_another_size_is_refused(tmp_path, shape, words):
     with pytest.raises(UserError, match=words):
         write_prediction(tmp_path, wrong, record(), np.zeros((30, 50, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_scores_go_to_the_points_under_them_and_hidden_ones_are_told(tmp_path):
+    o3d = pytest.importorskip("open3d")
+    row, column = np.mgrid[:60, :60] / 1000.0
+    front = np.stack([column - 0.03, row - 0.03, np.full_like(row, 0.3)], axis=2).reshape(-1, 3)
+    both = np.concatenate([front, front * 1.2])  # a second sheet in the shadow of the first
+    order = np.random.default_rng(0).permutation(len(both))
+    write_scored_ply(tmp_path / "a.ply", Cloud(both[order]), np.zeros(len(both)))
+    loose = record(xyz=tmp_path / "a.ply")
+    xyz = read_scan_file(loose).xyz
+    right = SimpleNamespace(map=np.where(xyz[..., 0] > 0.005, 2.0, 1.0))  # the right half is defective
+    with pytest.warns(UserWarning, match="50% of the points are hidden"):
+        path = write_scored_cloud(tmp_path / "out", right, loose)
+    cloud = o3d.t.io.read_point_cloud(str(path)).point
+    points, scores = cloud.positions.numpy(), cloud["anomaly_score"].numpy()[:, 0]
+    np.testing.assert_array_equal(points, both[order])
+    near = points[:, 2] < 0.31
+    assert np.isnan(scores[~near]).mean() > 0.95 and np.isfinite(scores[near]).all()
+    clear = near & (np.abs(points[:, 0] - 0.005) > 0.002)
+    np.testing.assert_array_equal(scores[clear], np.where(points[clear, 0] > 0.005, 2, 1))
+    assert write_scored_cloud(tmp_path, right, record()) is None
 
 
 def test_scores_are_read_back_with_all_their_digits(tmp_path):

@@ -25,6 +25,7 @@ from threedzal.errors import UserError
 
 SPLITS = mvtec3d.SPLITS
 LAYOUT = "CLASS/train/good/xyz/000.tiff"
+_SPLIT_FOLDERS = (*SPLITS, *eyecandies.SPLITS.values(), eyecandies.PRIVATE)
 HELD_OUT = 5  # of a class without splits, every fifth scan is for validation
 _FORMATS = "TIFF, NPZ, PCD, PLY, XYZ, EXR, or PNG of 16 bits"
 
@@ -77,7 +78,7 @@ def index_dataset(
 
 
 def records_from_path(path: str | Path) -> list[ScanRecord]:
-    """Records for prediction: one file of points, a folder of them, or any level of a data set (root to `xyz`).
+    """Records for prediction: one file of points, a folder of them or of such folders, or any level of a data set.
 
     The picture of a scan outside such a data set is the one of the same stem beside it or in `../rgb`; its record has
     the folder's name as class, and empty split and defect.
@@ -95,10 +96,11 @@ def records_from_path(path: str | Path) -> list[ScanRecord]:
         path = path.parent
     records = (
         mvtec3d.defect_records(path)
-        or _split_records(path)
+        or (_split_records(path) if path.name in _SPLIT_FOLDERS else [])
         or _all_splits(path)
         or [record for folder in subfolders(path) for record in _all_splits(folder)]
         or loose_records(path, class_name=path.name)
+        or [record for folder in subfolders(path) for record in _folder_records(folder)]
     )
     if not records:
         raise UserError(f"{path} holds no scans: wanted {_FORMATS}, a folder of them, or {LAYOUT}")
@@ -170,6 +172,10 @@ def _class_records(folder: Path, split: str) -> list[ScanRecord]:
 def _all_splits(folder: Path) -> list[ScanRecord]:
     names = (*eyecandies.SPLITS.values(), eyecandies.PRIVATE) if eyecandies.is_class(folder) else SPLITS
     return [record for name in names for record in _split_records(folder / name)]
+
+
+def _folder_records(folder: Path) -> list[ScanRecord]:
+    return mvtec3d.defect_records(folder) or loose_records(folder, class_name=folder.name)
 
 
 def _split_records(folder: Path) -> list[ScanRecord]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from threedzal.data.readers.ply import write_scored_ply
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 from threedzal.files import atomic_path, write_text
+
+_MOSTLY = 0.9  # of the points scored: what is less is told
 
 
 class HasMap(Protocol):
@@ -76,7 +79,15 @@ def write_scored_cloud(folder: str | Path, prediction: HasMap, record: ScanRecor
         return None
     file, target = read_scan_file(record), Path(folder) / record.key
     path = target.with_name(target.name + ".ply")
-    write_scored_ply(path, file.cloud, file.at_points(as_map(prediction.map)))
+    scores = file.at_points(as_map(prediction.map))
+    write_scored_ply(path, file.cloud, scores)
+    scored = float(np.isfinite(scores[file.cloud.measured]).mean())
+    if scored < _MOSTLY:
+        warnings.warn(
+            f"{record.xyz}: {1 - scored:.0%} of the points are hidden from the camera behind others and have no score "
+            f"(NaN in {path}): turn the cloud and predict again for its other side",
+            stacklevel=2,
+        )
     return path
 
 
