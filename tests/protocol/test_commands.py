@@ -60,6 +60,19 @@ def test_some_of_the_methods(protocol, capsys):
     assert "there is no method Z; it has X, Y" in capsys.readouterr().err
 
 
+def test_one_fit_serves_all_test_classes_where_nothing_is_learned_from_the_others(protocol, tmp_path, capsys):
+    content = json.loads(protocol.read_text())
+    content["methods"] = {"X": {**content["methods"]["X"], "together": True}}
+    content["tables"] = [{"layout": "pairs", "metrics": ["aupro_0.3"], "of": "X"}]
+    protocol.write_text(json.dumps(content))
+    assert main(["protocol", "run", str(protocol)]) == 0
+    assert len(list((tmp_path / "out" / "jobs").glob("*/result.json"))) == 1
+    assert main(["protocol", "table", str(protocol)]) == 0
+    assert "| a | 50.0 | 50.0 | 50.0 |" in capsys.readouterr().out
+    costs = (tmp_path / "out" / "two" / "costs.csv").read_text().splitlines()
+    assert len(costs) == 2 and costs[1].startswith("X,a,b+c,0,")
+
+
 def test_jobs_of_a_protocol_are_one_group_of_wandb_and_one_run_each(protocol, tmp_path, monkeypatch):
     dump = "import json, os; json.dump(dict(os.environ), open(str(folder / 'environment.json'), 'w'))"
     fake = Path(next((tmp_path / "fake").rglob("__main__.py")))

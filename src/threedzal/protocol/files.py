@@ -22,7 +22,7 @@ def finished(plan: Plan) -> Results:
     for job in plan.jobs():
         result = JobFolder(plan.jobs_folder, job).result()
         if result is not None:
-            found[job.method, job.train, job.test[0], job.seed] = result
+            found |= {(job.method, job.train, test, job.seed): result for test in job.test}
     return found
 
 
@@ -53,10 +53,14 @@ def results_csv(results: Results) -> str:
 
 def costs_csv(results: Results) -> str:
     """What each job took: seconds of wall time, milliseconds a scan, bytes of the fitted file."""
-    rows = [
-        [method, "+".join(train), test, seed, r.fit_seconds, r.test_seconds, r.milliseconds_a_scan, r.fitted_bytes]
-        for (method, train, test, seed), r in results.items()
-    ]
+    tests: dict[tuple, list[str]] = {}  # a job may have several
+    for (method, train, test, seed), result in results.items():
+        tests.setdefault((method, train, seed, result.folder), []).append(test)
+    rows = []
+    for (method, train, seed, _), names in tests.items():
+        r = results[method, train, names[0], seed]
+        costs = [r.fit_seconds, r.test_seconds, r.milliseconds_a_scan, r.fitted_bytes]
+        rows.append([method, "+".join(train), "+".join(names), seed, *costs])
     columns = ["fit_seconds", "test_seconds", "milliseconds_a_scan", "fitted_bytes"]
     return _csv(["method", "train", "test", "seed", *columns], rows)
 

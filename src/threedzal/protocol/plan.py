@@ -22,6 +22,7 @@ class MethodPlan:
     configs: tuple[str, ...]
     overrides: tuple[str, ...] = ()
     score: str = "fused"  # which row of a test's metrics speaks for it
+    together: bool = False  # it learns nothing from auxiliary classes: one fit serves all test classes of a row
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,21 @@ class Plan:
     def tests_of(self, train: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in self.test if name not in train)
 
-    def job(self, method: str, train: tuple[str, ...], test: str, seed: int) -> Job:
-        plan = self.methods[method]
-        return Job(method, plan.configs, train, (test,), seed, (*plan.overrides, *self.overrides))
-
     def jobs(self) -> list[Job]:
         """In an order in which whole pairs are finished early."""
-        return [
-            self.job(method, train, test, seed)
+        jobs = [
+            self._job(method, train, test, seed)
             for seed in self.seeds
             for train in self.train
             for test in self.tests_of(train)
             for method in self.methods
         ]
+        return list(dict.fromkeys(jobs))
+
+    def _job(self, method: str, train: tuple[str, ...], test: str, seed: int) -> Job:
+        plan = self.methods[method]
+        tests = self.tests_of(train) if plan.together else (test,)
+        return Job(method, plan.configs, train, tests, seed, (*plan.overrides, *self.overrides))
 
     def check_classes(self) -> None:
         """Before anything is begun: the data are there, with all classes that the jobs name.
@@ -148,11 +151,10 @@ def _methods(path, methods: Any) -> dict[str, MethodPlan]:
     found = {}
     for name, options in methods.items() if isinstance(methods, dict) else ():
         options = options if isinstance(options, dict) else {}
-        if not options.get("configs") or options.keys() - {"configs", "overrides", "score"}:
-            raise UserError(f"{path}: method {name}: wanted configs (files), and perhaps overrides and score")
-        found[str(name)] = MethodPlan(
-            _names(options["configs"]), _names(options.get("overrides", ())), options.get("score", "fused")
-        )
+        if not options.get("configs") or options.keys() - {f.name for f in fields(MethodPlan)}:
+            raise UserError(f"{path}: method {name}: wanted configs (files), and perhaps overrides, score and together")
+        lists = {key: _names(options.get(key, ())) for key in ("configs", "overrides")}
+        found[str(name)] = MethodPlan(**{**options, **lists})
     if not found:
         raise UserError(f"{path}: methods: wanted a name for each method, with its configs")
     return found
