@@ -51,7 +51,7 @@ def report_data(
     fitted = Path(trainer.ckpt_path) if trainer.ckpt_path else None
     workers = data.hparams.num_workers
     return ReportData(
-        title="3D anomaly localisation on products never seen",
+        title="3D anomaly localisation" + " on products never seen" * _unseen(data),
         subtitle=_subtitle(module, bank, len(outcomes)),
         method=method_name(module),
         commands={name: text for name, text in (("Fit", watch.fit.get("command")), ("Test", command_line())) if text},
@@ -125,7 +125,7 @@ def _panel(scan: TestedScan, outcome: ScanOutcome, data: ZeroShotDataModule) -> 
         rgb=read_picture(record),
         depth=np.where(depth > 0, depth, np.nan),
         gt=read_truth(record),
-        distance_map=restored("distance"),
+        distance_map=restored("distance") if "classification" in scan.maps else None,  # else it is the fused map
         classifier_map=restored("classification"),
     )
 
@@ -146,6 +146,11 @@ def _object_points(record: ScanRecord, data: ZeroShotDataModule) -> np.ndarray:
     return points * (cached_foreground(points, data.cache) if known is None else known)[..., None]
 
 
+def _unseen(data: ZeroShotDataModule) -> bool:
+    """Whether the tested classes are none that was learned."""
+    return not set(data.test_classes) & set(data.train_classes)
+
+
 def _subtitle(module: LightningModule, bank: MemoryBankCallback, scans: int) -> str:
     how = ", each judged by the others of its class" if bank.reference == "batch" else ""
     return f"{method_name(module)}, {scans} test scans{how}"
@@ -153,14 +158,15 @@ def _subtitle(module: LightningModule, bank: MemoryBankCallback, scans: int) -> 
 
 def _facts(module: LightningModule, bank: MemoryBankCallback, data: ZeroShotDataModule) -> dict[str, str]:
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in module.named_children()}
-    tested, unseen = ", ".join(data.test_classes), not set(data.test_classes) & set(data.train_classes)
+    tested = ", ".join(data.test_classes)
     if bank.detector is None:
         about = {"Tested on": tested, "Reference": "the other scans of the same test class, unlabelled"}
     else:
         calibration, rows = bank.detector.calibration, getattr(bank.detector, "bank", None)
-        about = {"Trained on": ", ".join(data.train_classes), f"Tested on{' (never seen)' * unseen}": tested}
+        about = {"Trained on": ", ".join(data.train_classes), f"Tested on{' (never seen)' * _unseen(data)}": tested}
         if rows is not None:
             about["Memory bank"] = _bank_facts(rows)
+        if "classification" in bank.results.table():
             about["Weights w_d : w_c of the map"] = "{:.2g} : {:.2g}".format(*calibration.weights.map)
             about["Weights w_d : w_c of the score"] = "{:.2g} : {:.2g}".format(*calibration.weights.score)
     about["Parameters"] = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in sizes.items() if count)
@@ -180,7 +186,7 @@ def _threshold_note(bank: MemoryBankCallback) -> str:
 
 def _bank_facts(bank) -> str:
     of = f" of {bank.coverage[0]}" if bank.coverage else ""
-    far = f", none of them farther than {bank.coverage[1]:.3g} from it" if bank.coverage else ""
+    far = f", the others at most {bank.coverage[1]:.3g} away" if bank.coverage else ""
     return f"{len(bank)}{of} patches, {bank.features.shape[1]} numbers each{far}"
 
 

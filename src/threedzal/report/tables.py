@@ -44,7 +44,7 @@ def metrics_section(data: ReportData) -> str:
     ]
     if data.baselines:
         notes.append("Baselines were tested on the same scans by runs of their own.")
-    elif "distance" in data.metrics:
+    elif "classification" in data.metrics:
         notes.append("The <em>distance</em> row is what a memory bank alone, as BTF and PatchCore use it, would say.")
     if data.transductive:
         notes.append("Transductive methods look at the whole test batch before they judge a scan of it.")
@@ -69,6 +69,8 @@ def _class_groups(data: ReportData, columns: list[str]) -> list[str]:
     whole = set(data.classes)  # a mean over fewer classes is none to compare with
     others = {n: with_mean(dict(found)) if whole <= set(found) else found for n, found in data.baselines.items()}
     ordered = [name for name in ROWS if name in ours and name != FLOOR]
+    if "classification" not in ours and "fused" in ours and ours.get("distance") == ours["fused"]:
+        ordered.remove("distance")  # there is nothing to fuse: one figure is not shown twice
     ordered += [name for name in ours if name not in ROWS]
     groups = []
     for name in dict.fromkeys(name for classes in (*ours.values(), *others.values()) for name in classes):
