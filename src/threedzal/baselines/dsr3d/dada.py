@@ -61,7 +61,7 @@ class DADA(Method):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        check_data(self, training="simulated", multiple=8)
+        check_data(self, training="simulated", sizes=(8, 8))
 
     def training_step(self, images: Tensor, batch_index: int) -> Tensor:
         return self._loss(images, "train")

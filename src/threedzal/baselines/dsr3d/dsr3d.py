@@ -88,7 +88,7 @@ class DSR3D(MapModule):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        check_data(self, training="good_scans", multiple=32)
+        check_data(self, training="good_scans", sizes=(64, 32))
 
     def train(self, mode: bool = True) -> DSR3D:
         super().train(mode)

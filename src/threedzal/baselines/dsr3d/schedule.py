@@ -17,12 +17,15 @@ def stepped_adam(method: Method, *, lr: float, at: tuple[float, ...]):
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 
-def check_data(method: Method, *, training: str, multiple: int) -> None:
-    """Refuse a data module whose options do not fit: `training` is its way, image_size a multiple of `multiple`."""
-    options, name = method.trainer.datamodule.hparams, type(method).__name__
+def check_data(method: Method, *, training: str, sizes: tuple[int, int]) -> None:
+    """Refuse a data module whose options do not fit: its `training` is another, or its image_size none of the `sizes`.
+
+    Args:
+        sizes: The smallest image_size, and what all are a multiple of.
+    """
+    options, name, (least, multiple) = method.trainer.datamodule.hparams, type(method).__name__, sizes
     if method.trainer.training and options.training != training:
         raise UserError(f"{name} learns from data.training: {training}, but it is {options.training}: set it so")
-    if options.image_size % multiple:
-        raise UserError(
-            f"{name} needs a data.image_size that is a multiple of {multiple}, but it is {options.image_size}"
-        )
+    if options.image_size < least or options.image_size % multiple:
+        wanted = f"a multiple of {multiple}, {least} or more"
+        raise UserError(f"data.image_size is {options.image_size}, but {name} needs {wanted}")
