@@ -41,7 +41,9 @@ class PointSet:
         self, blocks: Sequence[Tensor], numbering: Numbering, *, width: int, device: torch.device, shared: bool = False
     ) -> None:
         self.blocks, self.numbering, self.width, self.device, self.shared = blocks, numbering, width, device, shared
-        norms = [block.square().sum(1) for block in blocks]
+        # a part of a block at a time: the squares take as much memory as the points
+        step = max(1, CHUNK_ELEMENTS // max(1, width))
+        norms = [part.square().sum(1) for block in blocks for part in block.split(step)]
         self.norms = torch.cat(norms) if norms else torch.zeros(0, device=device)
 
     def points(self, numbers: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ def project(rows: Tensor, origin: Tensor, matrix: Tensor | None) -> Tensor:
     step = max(1, CHUNK_ELEMENTS // rows.shape[1])
     for first in range(0, len(rows), step):
         shifted = rows[first : first + step].float() - origin
-        points[first : first + step] = shifted if matrix is None else shifted @ matrix
-    if not torch.isfinite(points).all():
-        raise UserError("greedy_coreset: the features hold NaN or infinite values; check the scans they came from.")
+        short = shifted if matrix is None else shifted @ matrix
+        if not torch.isfinite(short).all():
+            raise UserError("greedy_coreset: the features hold NaN or infinite values; check the scans they came from.")
+        points[first : first + step] = short
     return points
