@@ -30,7 +30,7 @@ class Case:
     )
     flops: float = 0.0  # multiplications and additions that no way of doing it can spare
     traffic: float = 0.0  # bytes that have to be read and written
-    repeats: int = 3
+    repeats: int = 3  # the first run of either way, which also tells the memory, is one of them
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class Measurement:
 def measure(stage: Stage, size: Size, floor: Floor) -> Measurement:
     """Both ways in turns, medians; the first answers are compared."""
     case = stage.prepare(size)
-    expected, reference_mib = with_peak(case.reference)
-    got, mib = with_peak(case.fast)
+    expected, first_slow, reference_mib = with_peak(case.reference)
+    got, first_quick, mib = with_peak(case.fast)
     agreement = case.agree(expected, got)
     del expected, got
-    slow, quick = [], []
-    for _ in range(case.repeats):
-        slow += [cpu_seconds(case.reference)] if case.share == 1 or not slow else []
+    slow, quick = [first_slow], [first_quick]
+    for _ in range(case.repeats - 1):
+        slow.append(cpu_seconds(case.reference))
         quick.append(cpu_seconds(case.fast))
     reference, seconds = statistics.median(slow) / case.share, statistics.median(quick)
     return Measurement(
@@ -126,16 +126,18 @@ def cpu_seconds(work: Callable[[], Any], *, repeats: int = 1) -> float:
     return min(spent)
 
 
-def with_peak(work: Callable[[], Any]) -> tuple[Any, float]:
-    """The answer of `work`, and the MiB by which resident memory rose above what there was before (Linux; else NaN)."""
+def with_peak(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """The answer of `work`, its CPU seconds, and the MiB by which resident memory rose (NaN where Linux is not)."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # else blocks kept from before would hide new ones
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before = _status("VmRSS")
     except (OSError, AttributeError):
-        return work(), float("nan")
+        before = None
+    start = time.process_time()
     answer = work()
-    return answer, (_status("VmHWM") - before) / MIB
+    seconds = time.process_time() - start
+    return answer, seconds, float("nan") if before is None else (_status("VmHWM") - before) / MIB
 
 
 def _status(field: str) -> int:

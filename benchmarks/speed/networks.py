@@ -46,6 +46,7 @@ def _forward(size: Size, outputs: int) -> Case:
         reference=run(lambda: slow(patches)),
         fast=run(lambda: fast(patches)),
         agree=_agree,
+        repeats=2 if size == "full" else 3,
     )
     case.flops = flops_of(case.fast)
     return case
@@ -64,15 +65,18 @@ def perturbation(size: Size) -> Case:
     patches = surface_patches(784 if size == "full" else 32)
 
     def agree(expected: Tensor, got: Tensor) -> str:
-        error = float((expected - got).abs().max() / (expected - patches).abs().max())
-        assert error < 1e-2, error
-        return f"relative difference of the step {error:.0e}"
+        step = (expected - patches).flatten(1)
+        error = (expected - got).flatten(1).norm(dim=1) / step.norm(dim=1).max()
+        same = float((error < 1e-4).float().mean())
+        assert same > 0.98, same  # where two points tie for a maximum, rounding decides which one is moved
+        return f"{100 * same:.1f} % of the steps to 1e-04, the median to {float(error.median()):.0e}"
 
     return Case(
         work=f"{len(patches)} patches of 64 points",
         reference=lambda: reference.perturb(patches, slow, eta=ETA),
         fast=lambda: perturb(patches, fast, eta=ETA),
         agree=agree,
+        repeats=2 if size == "full" else 3,
         flops=2 * flops_of(torch.no_grad()(lambda: fast(patches))),  # forward, and the gradient of what goes in
     )
 

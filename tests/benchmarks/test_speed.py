@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import gpu
 from benchmarks.speed.__main__ import STAGES
 from benchmarks.speed.harness import Case, Floor, Stage, measure
 
@@ -57,3 +58,12 @@ def test_the_command_prints_a_table_and_keeps_what_the_file_had(tmp_path):
     assert {"pooling alone", "FPFH and pooling", "reweighting, against float64"} == set(
         json.loads(path.read_text())["stages"]
     )
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu_too(tmp_path, capsys):
+    path = tmp_path / "gpu.json"
+    small = "--device cpu --precision strict --batch 1 --scans 1 --bank_rows 300 --backbone resnet18"
+    gpu.main([*small.split(), "--json", str(path)])
+    assert "scans/s at batch 1" in capsys.readouterr().out
+    record = json.loads(path.read_text())
+    assert record["scans_per_second"] > 0 and record["flops"]["RGB"] > record["flops"]["to the device"] == 0

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from threedzal.features import neighbours as module
+from threedzal.features import neighbours_torch
 from threedzal.features.neighbours import nearest_neighbours, nearest_of
+from threedzal.features.neighbours_torch import nearest_on_grid
 
 
 def surface(size: int = 40, *, kind: str = "smooth", seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,13 +84,24 @@ def test_missing_neighbours_are_infinitely_far(points):
     assert rows.numel() == 0 or rows.max() < points
 
 
-def test_blocks_of_all_distances_give_the_same():
-    """The way of a GPU, tried on the CPU."""
-    xyz, valid = surface(50, kind="step")
-    points = xyz[:, valid].T.contiguous()
-    _, squared = module._in_blocks(points, count=20)
-    _, expected = nearest_neighbours(xyz, valid, count=20)
-    torch.testing.assert_close(squared.sort(1).values, expected.sort(1).values, rtol=1e-9, atol=0)
+@pytest.mark.parametrize("kind", ["smooth", "step", "steep", "sparse", "folded", "behind"])
+def test_the_way_of_a_gpu_gives_the_same(kind, monkeypatch):
+    monkeypatch.setattr(neighbours_torch, "POINTS_AT_ONCE", 300)
+    monkeypatch.setattr(neighbours_torch, "DISTANCES_AT_ONCE", 50_000)
+    xyz, valid = surface(50, kind=kind)
+    points = xyz[:, valid].T
+    rows, squared = nearest_on_grid(xyz, valid, count=99)
+    torch.testing.assert_close(squared.sort(1).values, brute_force(points, count=99), rtol=1e-9, atol=0)
+    torch.testing.assert_close((points[rows] - points[:, None]).square().sum(-1), squared, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("points", [0, 1, 7])
+def test_the_way_of_a_gpu_marks_missing_neighbours_too(points):
+    xyz, valid = surface(10)
+    valid.view(-1)[points:] = False
+    rows, squared = nearest_on_grid(xyz, valid, count=5)
+    assert rows.shape == squared.shape == (points, 5)
+    assert squared.isfinite().sum(1).tolist() == [min(5, points - 1)] * points
 
 
 def test_the_nearest_of_the_neighbours_are_kept():

@@ -55,23 +55,38 @@ class PatchOptions:
     interest_draws: int = 8
 
 
+KEPT_SCANS = 256  # scans whose points a process keeps in memory for its next visits, under 1 MB each
+
+
 @dataclass
 class PatchDataset(Dataset):
-    """Normal patches and pseudo anomalies of a scan, drawn anew at each visit from (seed, epoch, index)."""
+    """Normal patches and pseudo anomalies of a scan, drawn anew at each visit from (seed, epoch, index).
+
+    Reading and preparing a scan takes longer than drawing its patches, so the points are kept from visit to visit.
+    """
 
     scans: ScanDataset
     pool: InterestPool
     options: PatchOptions
     seed: int
     visits: int = 1
+    _kept: dict[int, Scan] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.scans) * self.visits
 
+    def _scan(self, index: int) -> Scan:
+        if index in self._kept:
+            return self._kept[index]
+        scan = self.scans[index]
+        if len(self._kept) < KEPT_SCANS:  # without what training on patches does not look at
+            self._kept[index] = replace(scan, rgb=scan.rgb.new_zeros(0), patches=scan.patches.new_zeros(0))
+        return scan
+
     def __getitem__(self, epoch_and_index: tuple[int, int]) -> PatchBatch:
         epoch, index = epoch_and_index
         rng = np.random.default_rng([self.seed, epoch, index])
-        scan = self.scans[index % len(self.scans)]
+        scan = self._scan(index % len(self.scans))
         return draw_patches(
             scan,
             [self.pool.draw(rng) for _ in range(self.options.interest_draws)],

@@ -67,7 +67,10 @@ def interest_points(
         raise ValueError(f"interest is 'local' or 'global', got {mode!r}")
     measured = pixels[valid.reshape(-1).numpy()]
     distance = ((measured - pixels[rng.choice(top)]) ** 2).sum(axis=1)
-    return measured[np.argsort(distance, kind="stable")[np.arange(count) % len(measured)]]
+    near = np.arange(len(measured))
+    if len(measured) > count:  # only those that can be among the nearest are sorted
+        near = np.flatnonzero(distance <= np.partition(distance, count - 1)[count - 1])
+    return measured[near[np.argsort(distance[near], kind="stable")][np.arange(count) % len(near)]]
 
 
 def adding(

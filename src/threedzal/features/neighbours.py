@@ -3,12 +3,15 @@
 On a CPU most neighbours are found in a window of pixels. That they are the true ones is proved point by point: seen
 from the camera, whatever lies outside the window lies beyond one of four planes through the camera, and the farthest
 neighbour found is nearer than any of these. Points without proof (rims, holes, sparse measurements) get a larger
-window, then a k-d tree. On a GPU all distances are computed, in blocks.
+window, then a k-d tree. On a GPU see `neighbours_torch.py`.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from threedzal.features.neighbours_torch import nearest_on_grid
+from threedzal.features.window_proof import distance_beyond
 
 WINDOWS = (7, 11)  # pixels each way; 100 neighbours on a smooth surface are a disc of radius 6
 BLOCK = 256  # points at a time: their candidates stay in cache
@@ -20,9 +23,9 @@ def nearest_neighbours(xyz: Tensor, valid: Tensor, *, count: int) -> tuple[Tenso
     xyz (3, H, W) float64, valid (H, W) bool with N valid pixels -> rows (N, count) int64, counted over the valid pixels
     row by row, and squared distances (N, count) float64, infinite (and the row 0) where there are fewer points.
     """
-    points = xyz[:, valid].T.contiguous()  # [N, 3]
     if xyz.device.type != "cpu":
-        return _in_blocks(points, count=count)
+        return nearest_on_grid(xyz, valid, count=count)
+    points = xyz[:, valid].T.contiguous()  # [N, 3]
     rows, squared = _on_grid(points.numpy(), valid.numpy(), count=count)
     return torch.from_numpy(rows), torch.from_numpy(squared)
 
@@ -37,20 +40,6 @@ def nearest_of(rows: Tensor, squared: Tensor, *, count: int) -> tuple[Tensor, Te
         columns = torch.from_numpy(_columns_of_smallest(squared.numpy(), count))
         squared = squared.gather(1, columns)
     return rows.gather(1, columns), squared
-
-
-def _in_blocks(points: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
-    k = min(count, max(len(points) - 1, 0))
-    rows = points.new_zeros(len(points), count, dtype=torch.int64)
-    squared = points.new_full((len(points), count), float("inf"))
-    for start in range(0, len(points) if k else 0, 2048):
-        chunk = slice(start, start + 2048)
-        block = points[chunk]
-        distances = sum((block[:, None, axis] - points[None, :, axis]).square_() for axis in range(3))
-        here = torch.arange(len(block), device=points.device)
-        distances[here, here + start] = float("inf")
-        squared[chunk, :k], rows[chunk, :k] = distances.topk(k, largest=False, sorted=False)
-    return rows, squared
 
 
 def _on_grid(points: np.ndarray, valid: np.ndarray, *, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +69,9 @@ def _search_windows(
     offsets = (np.arange(-window, window + 1)[:, None] * stride + np.arange(-window, window + 1)).ravel()
     pixel_row, pixel_column = np.nonzero(valid)
     home = (pixel_row + window) * stride + pixel_column + window
-    bound = np.minimum(
-        _distance_beyond(points[:, [0, 2]], pixel_column, size=valid.shape[1], window=window),
-        _distance_beyond(points[:, [1, 2]], pixel_row, size=valid.shape[0], window=window),
-    ) * (1 - 1e-9)  # rounding must not make a proof
+    bound = distance_beyond(
+        *(torch.from_numpy(array) for array in (points, pixel_row, pixel_column)), size=valid.shape, window=window
+    ).numpy()
     unproved = []
     for start in range(0, len(pending), BLOCK):
         block = pending[start : start + BLOCK]
@@ -103,35 +91,6 @@ def _search_windows(
         squared[block] = np.take_along_axis(distances, columns, 1)
         rows[block] = number.take(home[block, None] + offsets.take(columns))
     return np.concatenate(unproved) if unproved else pending
-
-
-def _distance_beyond(points: np.ndarray, position: np.ndarray, *, size: int, window: int) -> np.ndarray:
-    """For each point a lower bound (N,) of its distance to all points outside its window, along one axis of the grid.
-
-    points (N, 2): x (or y) and z > 0; position (N,) int: their column (or row) of `size`. Points from some column on
-    have slopes x/z in an interval, hence lie between two planes through the camera, whatever its calibration.
-    """
-    slope = points[:, 0] / points[:, 1]
-    low, high = np.full(size, np.inf), np.full(size, -np.inf)
-    np.minimum.at(low, position, slope)
-    np.maximum.at(high, position, slope)
-    nothing = np.full(window + 1, np.inf)  # no point lies beyond the rim of the grid
-    after = (
-        np.append(np.minimum.accumulate(low[::-1])[::-1], nothing)[position + window + 1],
-        np.append(np.maximum.accumulate(high[::-1])[::-1], -nothing)[position + window + 1],
-    )
-    before = (
-        np.append(nothing, np.minimum.accumulate(low))[position],
-        np.append(-nothing, np.maximum.accumulate(high))[position],
-    )
-    bounds = []
-    for low, high in (after, before):
-        empty = np.isinf(low)
-        low, high = np.where(empty, 0, low), np.where(empty, 0, high)
-        under = (low * points[:, 1] - points[:, 0]) / np.sqrt(1 + low**2)
-        over = (points[:, 0] - high * points[:, 1]) / np.sqrt(1 + high**2)
-        bounds.append(np.where(empty, np.inf, np.maximum(np.maximum(under, over), 0)))
-    return np.minimum(*bounds)
 
 
 def _columns_of_smallest(values: np.ndarray, count: int, *, farthest: np.ndarray | None = None) -> np.ndarray:

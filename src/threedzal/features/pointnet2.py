@@ -72,6 +72,16 @@ def gather_rows(values: Tensor, rows: Tensor) -> Tensor:
     return values.reshape(-1, values.shape[-1]).index_select(0, flat.reshape(-1)).view(*rows.shape, -1)
 
 
+def largest_rows(rows: Tensor) -> Tensor:
+    """The maximum over the points of each ball: rows (N, S, k, C) -> (N, S, C)."""
+    if not rows.requires_grad:
+        return rows.amax(2)
+    # as pooling of a channels-last picture, whose backward pass is a scatter: torch's maximum with indices takes one
+    # number at a time
+    picture = rows.reshape(1, -1, *rows.shape[2:]).permute(0, 3, 1, 2)  # [1, C, N * S, k]
+    return F.max_pool2d(picture, (1, rows.shape[2])).permute(0, 2, 3, 1).view(*rows.shape[:2], -1)
+
+
 class RowLayer(nn.Module):
     """Linear layer, batch norm and rectifier on rows (..., in) -> (..., out)."""
 
@@ -123,7 +133,7 @@ class Ball(nn.ModuleList):
         for layer in others:
             rows = layer(rows)
         # with indices the backward pass is a scatter, without them the forward pass is several times faster
-        return F.relu(rows.max(2).values if rows.requires_grad else rows.amax(2))
+        return F.relu(largest_rows(rows))
 
 
 class PointNet2(nn.Module):
