@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from threedzal.data.datasets import ScanDataset
-from threedzal.data.mvtec3d import index_dataset
+from threedzal.data.index import index_dataset
 from threedzal.data.readers import read_points
 from threedzal.data.scan import ScanPreparation, cached_foreground
 from threedzal.features.cache import ArrayCache, kept_files

@@ -15,6 +15,7 @@ from threedzal.data.readers.cloud import Cloud
 from threedzal.data.readers.ply import write_scored_ply
 from threedzal.errors import UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*unit of length")
 SIZE = (30, 40)
 
 

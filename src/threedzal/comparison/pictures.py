@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from threedzal.comparison.plan import Comparison, Pair
-from threedzal.data.mvtec3d import index_dataset
+from threedzal.data.index import index_dataset
 from threedzal.data.readers import read_picture, read_points, read_truth
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError

@@ -69,7 +69,7 @@ class Comparison:
         Raises:
             UserError: a config, a data set or a class is not there.
         """
-        from threedzal.data.mvtec3d import list_classes
+        from threedzal.data.index import list_classes
 
         wanted = {name for pair in self.pairs for name in (*pair.train, *pair.test)}
         for job in self.jobs():

@@ -20,7 +20,7 @@ class ScanRecord:
     xyz: Path
     rgb: Path | None = None
     gt: Path | None = None
-    unit: float | None = 1.0  # metres of one unit of length, for a file that does not say it; None: to be guessed
+    unit: float | None = None  # metres of one unit of length, for a file that does not say it; None: guessed, aloud
     camera: Path | tuple[float, ...] | None = None  # intrinsics; None: looked for beside the scan
 
     @property

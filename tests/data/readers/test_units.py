@@ -1,6 +1,7 @@
 """Units: stated ones are used, and a guess is never silent."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +59,12 @@ def test_scans_of_one_class_and_format_share_one_guess(xyz, tmp_path):
 
 
 def test_a_single_scan_read_without_settling_warns(xyz, tmp_path):
-    record = ScanRecord("part", "", "", "a", xyz=save(tmp_path / "a.npz", xyz).xyz, unit=None)
+    record = save(tmp_path / "a.npz", xyz)
     with pytest.warns(UserWarning, match="does not say its unit"):
         read_points(record)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_points(save(tmp_path / "b.npz", xyz))
+        read_points(replace(record, unit=1.0))
 
 
 @pytest.mark.parametrize("units", ["inch", -1, 0])
