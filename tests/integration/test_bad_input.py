@@ -156,7 +156,7 @@ def lone_scan(data_root, tmp_path) -> Path:
 
 def test_a_scan_without_picture_for_a_method_that_looks_at_pictures(refused, fitted, lone_scan):
     sentence = refused("predict", "--ckpt_path", fitted.fitted, "--data.predict_path", lone_scan)
-    assert "lone" in sentence and "missing" in sentence
+    assert "lone" in sentence and "picture" in sentence and "--model.init_args.branches" in sentence
 
 
 def test_what_a_loader_s_worker_finds_wrong_is_said_in_one_sentence(refused, fitted, data_root, tmp_path, monkeypatch):
