@@ -37,16 +37,22 @@ def build(scans: int, options: dict, *, coreset: float = KEPT) -> dict[str, floa
     from threedzal.memory import BankRows, RowOptions
     from threedzal.memory.flat import FlatSearch
 
+    def features(scan: int) -> torch.Tensor:
+        if coreset <= 1:
+            return patch_features(1, WIDTH, seed=scan)
+        return first.roll(scan, 0) * (1 + scan / 1000)  # made in no time: memory is all that is asked for
+
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         how = RowOptions(coreset=coreset, scratch=folder, **options)
         FlatSearch(torch.randn(100, WIDTH))(torch.randn(10, WIDTH), 1)  # what the libraries take at their first product
+        first = patch_features(1, WIDTH)
         before = _usage()
         found: dict[str, float] = {}
         if scans:
             with BankRows(how, expected=scans * CELLS, device=torch.device("cpu")) as rows:
                 for scan in range(scans):
-                    rows.add(patch_features(1, WIDTH, seed=scan))
+                    rows.add(features(scan))
                 made = _usage()
                 chosen = rows.choose()
                 found["disk_mib"] = sum(s.bytes(len(s)) for s in (rows._kept, rows._points) if s.on_disk) / 2**20
@@ -55,9 +61,9 @@ def build(scans: int, options: dict, *, coreset: float = KEPT) -> dict[str, floa
             if how.coreset <= 1:  # the covering radius as it is, in all numbers
                 search, far = FlatSearch(chosen.rows), 0.0
                 for scan in range(scans):
-                    features = patch_features(1, WIDTH, seed=scan)
-                    near = chosen.rows[search(features, 1)[:, 0]]
-                    far = max(far, (features - near).norm(dim=1).max().item())
+                    one = features(scan)
+                    near = chosen.rows[search(one, 1)[:, 0]]
+                    far = max(far, (one - near).norm(dim=1).max().item())
                 found["covering"] = far
         return {"peak_mib": _usage()[0], **found}
 

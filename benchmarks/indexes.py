@@ -27,9 +27,9 @@ from threedzal.files import atomic_path, write_text
 from threedzal.memory import MemoryBank, greedy_coreset
 
 INDEXES = {
-    20_000: ("Flat", "HNSW32", "IVF256,Flat", "IVF256,PQ64", "SQ8"),
-    200_000: ("Flat", "HNSW32", "IVF1024,Flat", "IVF1024,PQ64", "SQ8"),
-    2_000_000: ("Flat", "HNSW32", "IVF4096,Flat", "IVF4096,PQ64", "SQ8"),
+    20_000: ("Flat", "IVF256,Flat", "IVF256,PQ64", "HNSW32"),
+    200_000: ("Flat", "IVF1024,Flat", "IVF1024,PQ64", "HNSW32"),
+    2_000_000: ("Flat", "IVF4096,Flat", "IVF4096,PQ64", "HNSW32"),
 }
 SCAN = 784  # patches
 
@@ -62,7 +62,7 @@ def patches(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
             cache_dir=options.cache,
         )
         data.setup("test")
-        queries = [model.features(scan)[0] for scan in list(data.test_dataloader())[::12]]
+        queries = [model.features(scan)[0] for scan in list(data.test_dataloader())[::27]]
         scans = list(data.bank_dataloader())
         rows, turn = [], 0
         while sum(map(len, rows)) < max(options.rows):
@@ -101,7 +101,7 @@ def index_bytes(index: str, rows: int, width: int) -> int:
         return 4 * rows  # their norms
     if index.startswith("HNSW"):
         return rows * (4 * width + 4 * 2 * int(index[4:]))  # a copy, and the links of the lowest layer
-    code = int(found[1]) if (found := re.search(r"PQ(\d+)", index)) else width if index == "SQ8" else 4 * width
+    code = int(found[1]) if (found := re.search(r"PQ(\d+)", index)) else 4 * width
     return rows * (code + 8 * (lists > 0)) + 4 * lists * width
 
 
