@@ -10,11 +10,10 @@ from torch import Tensor
 
 from threedzal.errors import UserError
 from threedzal.memory.distances import full_precision
-from threedzal.memory.flat import ROW_CHUNK, FlatSearch
+from threedzal.memory.flat import ROW_CHUNK, FlatSearch, rescored
 from threedzal.memory.indexes import SHORTLIST, FaissSearch
 
 QUERY_CHUNK = 1024
-RESCORE_ELEMENTS = 8_000_000  # float32 differences held at a time (32 MB)
 
 
 class MemoryBank:
@@ -197,19 +196,4 @@ class MemoryBank:
         if short.any():
             self._exact = self._exact or FlatSearch(self.features)
             rows[short] = self._exact(queries[short], count)
-        return _rescored(queries, self.features, rows, k)
-
-
-def _rescored(queries: Tensor, features: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Distances of the shortlist from differences, sorted, the k nearest kept: (Q, k) float32, (Q, k) int64."""
-    rows = rows.sort(1).values  # so that the stable sort below puts the lower row first
-    step = max(1, RESCORE_ELEMENTS // (rows.shape[1] * features.shape[1]))
-    distances = torch.cat(
-        [
-            torch.linalg.vector_norm(features[near.clamp(min=0)] - part[:, None], dim=-1)
-            for part, near in zip(queries.split(step), rows.split(step), strict=True)
-        ]
-    )
-    distances = distances.masked_fill(rows < 0, torch.inf)
-    order = distances.sort(dim=1, stable=True).indices[:, :k]
-    return distances.gather(1, order), rows.gather(1, order)
+        return rescored(queries, self.features, rows, k)

@@ -8,6 +8,7 @@ from torch import Tensor
 from threedzal.memory.distances import partial_squared_distances
 
 ROW_CHUNK = 1024  # rows centred and compared at a time; they and their products stay in the processor's cache
+RESCORE_ELEMENTS = 8_000_000  # float32 differences held at a time (32 MB)
 
 
 class FlatSearch:
@@ -38,3 +39,18 @@ def column_means(features: Tensor) -> Tensor:
     """(D,) float32, the mean of rows (M,D), in blocks: no more memory than a block takes."""
     total = sum(part.double().sum(0) for part in features.split(ROW_CHUNK))
     return (total / len(features)).float()
+
+
+def rescored(queries: Tensor, features: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Distances of the shortlist from differences, sorted, the k nearest kept: (Q, k) float32, (Q, k) int64."""
+    rows = rows.sort(1).values  # so that the stable sort below puts the lower row first
+    step = max(1, RESCORE_ELEMENTS // (rows.shape[1] * features.shape[1]))
+    distances = torch.cat(
+        [
+            torch.linalg.vector_norm(features[near.clamp(min=0)] - part[:, None], dim=-1)
+            for part, near in zip(queries.split(step), rows.split(step), strict=True)
+        ]
+    )
+    distances = distances.masked_fill(rows < 0, torch.inf)
+    order = distances.sort(dim=1, stable=True).indices[:, :k]
+    return distances.gather(1, order), rows.gather(1, order)

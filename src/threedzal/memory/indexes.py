@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from threedzal.errors import UserError
-from threedzal.memory.flat import ROW_CHUNK, FlatSearch, column_means
+from threedzal.memory.flat import ROW_CHUNK, FlatSearch, column_means, rescored
 
 SHORTLIST = 8  # rows beyond k that are measured again, so that rounding in the first pass cannot change the k nearest
 TRAINING_ROWS = 65_536  # that an index is trained on, at least, where there are as many
 ROWS_A_LIST = 64  # of them for each inverted list; FAISS asks for 39 at least
-ASKED = 256  # rows that the recall is measured with
+ASKED, ASIDE = 512, 0.3  # points that the recall is measured with
 PLATEAU = 0.01  # where the wanted recall is out of reach: a depth this near to the best will do
 
 
@@ -24,9 +24,10 @@ class FaissSearch:
     """Over rows (M,D) float32 on the CPU.
 
     An inverted file (`IVF`) looks into `nprobe` lists, a graph (`HNSW`) keeps `efSearch` candidates. FAISS's defaults,
-    1 and 16, miss many neighbours. Here either is doubled until the nearest other row of `ASKED` of the bank's rows is
-    found as often as `recall` says. The rows of a coreset lie as far from one another as can be, so that a patch, which
-    lies nearer to one of them, is found more often than that.
+    1 and 16, miss many neighbours. Here either is doubled until the nearest row is found as often as `recall` says, for
+    `ASKED` points that lie `ASIDE` of the way from one row to any other. (To ask for rows themselves would be too easy:
+    nearly all are found in the first list. Patches of real scans, at the same depth, were found more often than these
+    points, with each index that was tried: docs/scaling.md.)
 
     Args:
         index: a FAISS factory string. Rows are padded with zeros to the multiple that `PQ` needs.
@@ -104,16 +105,16 @@ class FaissSearch:
         """The lowest power of two with the wanted recall, and the recall."""
         if len(self.features) < 2:
             return 1, 1.0
-        asked = _evenly(len(self.features), ASKED)
-        queries = self.features[asked]
-        near = FlatSearch(self.features)(queries, 2)
-        nearest = torch.where(near[:, 0] == asked, near[:, 1], near[:, 0])
+        near = self.features[_evenly(len(self.features), ASKED)]
+        others = torch.randint(len(self.features), (len(near),), generator=torch.Generator().manual_seed(0))
+        queries = near + ASIDE * (self.features[others] - near)
+        count = min(1 + SHORTLIST, len(self.features))
+        nearest = rescored(queries, self.features, FlatSearch(self.features)(queries, count), 1)[1]
         reached: dict[int, float] = {}
         depth = 1
         while True:
             self._set_depth(depth)
-            found = self(queries, min(2 + SHORTLIST, len(self.features)))
-            reached[depth] = (found == nearest[:, None]).any(1).float().mean().item()
+            reached[depth] = (self(queries, count) == nearest).any(1).float().mean().item()
             if reached[depth] >= wanted or depth >= self._deepest:
                 break
             depth = min(2 * depth, self._deepest)
