@@ -62,7 +62,7 @@ def patches(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
             cache_dir=options.cache,
         )
         data.setup("test")
-        queries = [model.features(scan)[0] for scan in list(data.test_dataloader())[::27]]
+        queries = [model.features(scan)[0] for scan in list(data.test_dataloader())[::12]]
         scans = list(data.bank_dataloader())
         rows, turn = [], 0
         while sum(map(len, rows)) < max(options.rows):

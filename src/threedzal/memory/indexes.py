@@ -25,9 +25,8 @@ class FaissSearch:
 
     An inverted file (`IVF`) looks into `nprobe` lists, a graph (`HNSW`) keeps `efSearch` candidates. FAISS's defaults,
     1 and 16, miss many neighbours. Here either is doubled until the nearest row is found as often as `recall` says, for
-    `ASKED` points that lie `ASIDE` of the way from one row to any other. (To ask for rows themselves would be too easy:
-    nearly all are found in the first list. Patches of real scans, at the same depth, were found more often than these
-    points, with each index that was tried: docs/scaling.md.)
+    `ASKED` points that lie `ASIDE` of the way from one row to any other. (To ask for rows
+    themselves would be too easy: nearly all are found in the first list. For real patches see docs/scaling.md.)
 
     Args:
         index: a FAISS factory string. Rows are padded with zeros to the multiple that `PQ` needs.
