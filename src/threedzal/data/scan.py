@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from threedzal.data.readers import read_mask, read_rgb, read_xyz  # noqa: F401  (known under this name too)
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 
