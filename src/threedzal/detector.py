@@ -234,11 +234,10 @@ class Detector:
             raise UserError(
                 f"{path}: holds no memory bank and no threshold; take fitted.ckpt, which `fit` writes when it ends"
             )
-        data = checkpoint["datamodule_hyper_parameters"]
         return cls(
             method.to(device),
             MemoryBank.from_state_dict(state["bank"]).to(device) if "bank" in state else None,
-            preparation=ScanPreparation(**{f.name: data[f.name] for f in fields(ScanPreparation) if f.name in data}),
+            preparation=ScanPreparation.of(checkpoint["datamodule_hyper_parameters"]),
             options=ScoringOptions(
                 **{f.name: state["options"][f.name] for f in fields(ScoringOptions) if f.name in state["options"]}
             ),

@@ -39,7 +39,7 @@ def data(root):
 
 
 def test_auxiliary_classes_are_all_the_rest(data):
-    assert sorted(data.auxiliary_classes) == ["porous_block", "rod"]
+    assert sorted(data.classes.auxiliary) == ["porous_block", "rod"]
 
 
 def test_no_scan_of_a_test_class_is_in_anything_that_training_sees(data):

@@ -56,7 +56,7 @@ def report_data(
         method=method_name(module),
         commands={name: text for name, text in (("Fit", watch.fit.get("command")), ("Test", command_line())) if text},
         config=_config(folder),
-        train_classes=[] if bank.detector is None else list(data.train_classes),
+        train_classes=[] if bank.detector is None else list(data.classes.train),
         facts=_facts(module, bank, data),
         costs=costs(watch, module.device, workers=workers, processes=trainer.world_size, fitted=fitted),
         metrics=results.table(),
@@ -148,7 +148,7 @@ def _object_points(record: ScanRecord, data: ZeroShotDataModule) -> np.ndarray:
 
 def _unseen(data: ZeroShotDataModule) -> bool:
     """Whether the tested classes are none that was learned."""
-    return not set(data.test_classes) & set(data.train_classes)
+    return not set(data.classes.test) & set(data.classes.train)
 
 
 def _subtitle(module: LightningModule, bank: MemoryBankCallback, scans: int) -> str:
@@ -158,12 +158,12 @@ def _subtitle(module: LightningModule, bank: MemoryBankCallback, scans: int) -> 
 
 def _facts(module: LightningModule, bank: MemoryBankCallback, data: ZeroShotDataModule) -> dict[str, str]:
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in module.named_children()}
-    tested = ", ".join(data.test_classes)
+    tested = ", ".join(data.classes.test)
     if bank.detector is None:
         about = {"Tested on": tested, "Reference": "the other scans of the same test class, unlabelled"}
     else:
         calibration, rows = bank.detector.calibration, getattr(bank.detector, "bank", None)
-        about = {"Trained on": ", ".join(data.train_classes), f"Tested on{' (never seen)' * _unseen(data)}": tested}
+        about = {"Trained on": ", ".join(data.classes.train), f"Tested on{' (never seen)' * _unseen(data)}": tested}
         if rows is not None:
             about["Memory bank"] = _bank_facts(rows)
         if "classification" in bank.results.table():

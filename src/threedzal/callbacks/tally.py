@@ -26,7 +26,7 @@ class TestTally:
     __test__ = False  # not a test case, whatever pytest makes of the name
 
     def __init__(self, data: ZeroShotDataModule, names: tuple[str, ...], device: torch.device) -> None:
-        kinds: dict[str, set[str]] = {name: set() for name in data.test_classes}
+        kinds: dict[str, set[str]] = {name: set() for name in data.classes.test}
         for record in data.test_records:
             kinds[record.class_name].add(record.defect)
         self._metrics = {

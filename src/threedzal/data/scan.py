@@ -7,9 +7,10 @@ a scan at the plant is prepared exactly as those in training were.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,6 +59,11 @@ class ScanPreparation:
                 f"patch_source grid has {self.patch_size**2} pixels a cell, but points_per_patch is "
                 f"{self.points_per_patch}: make them equal or use patch_source neighbours"
             )
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> ScanPreparation:
+        """From the options of a data module, or those that a fitted file holds: the defaults of what is not in them."""
+        return cls(**{f.name: options[f.name] for f in fields(cls) if f.name in options})
 
     @property
     def grid(self) -> int:
