@@ -1,4 +1,4 @@
-"""Memory bank: projection by scikit-learn, greedy k-center one row at a time, all distances, the reweighting."""
+"""Memory bank: projection by scikit-learn, greedy k-center one row at a time, all distances, reweighting, the map."""
 
 import numpy as np
 import torch
@@ -48,3 +48,12 @@ def reweighted(features: Tensor, distances: Tensor, rows: Tensor, bank: Tensor, 
     to_around = torch.linalg.norm(query - bank[around], dim=1) / features.shape[1] ** 0.5
     share = torch.exp(distances[worst] / features.shape[1] ** 0.5) / torch.exp(to_around).sum()
     return (1 - share) * distances[worst]
+
+
+def anomaly_map(distances: Tensor, *, size: int, sigma: float) -> np.ndarray:
+    """Distances (P,) of a square grid -> (size, size): bilinear, then a Gaussian blur by SciPy."""
+    from scipy.ndimage import gaussian_filter
+
+    grid = round(len(distances) ** 0.5)
+    square = distances.view(1, 1, grid, grid)
+    return gaussian_filter(torch.nn.functional.interpolate(square, size=size, mode="bilinear")[0, 0].numpy(), sigma)

@@ -1,9 +1,44 @@
-"""Object cleaning by DBSCAN on points, FPFH by Open3D, pooling and resizing by torch's layers."""
+"""A scan from its files, cleaning by RANSAC and DBSCAN on points, FPFH by Open3D, pooling by torch's layers."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def read_scan(xyz_path, rgb_path) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w, 3) float32 metres and (h, w, 3) uint8."""
+    import tifffile
+    from PIL import Image
+
+    return tifffile.imread(xyz_path), np.asarray(Image.open(rgb_path).convert("RGB"))
+
+
+def resize(xyz: np.ndarray, rgb: np.ndarray, *, size: int) -> tuple[Tensor, Tensor]:
+    """Points (1, 3, size, size), the nearest ones, and the picture, bicubic and normalised as for ImageNet."""
+    from PIL import Image
+
+    points = F.interpolate(torch.from_numpy(xyz).permute(2, 0, 1)[None], size=(size, size), mode="nearest")
+    picture = torch.from_numpy(np.array(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC)))
+    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    return points, ((picture / 255 - mean) / std).permute(2, 0, 1)[None]
+
+
+def remove_background(xyz: np.ndarray) -> np.ndarray:
+    """(h, w, 3) metres -> the same, zero where the table is: BTF's recipe with Open3D, on every point."""
+    import open3d
+
+    measured = (xyz != 0).any(2)
+    border = np.ones(measured.shape, dtype=bool)
+    border[10:-10, 10:-10] = False
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(xyz[measured & border]))
+    plane, _ = cloud.segment_plane(distance_threshold=0.004, ransac_n=3, num_iterations=1000)
+    points = xyz[measured]
+    off_plane = np.abs(points @ plane[:3] + plane[3]) > 0.005
+    kept = measured.copy()
+    kept[measured] = off_plane
+    kept[kept] = largest_dbscan_cluster(xyz[kept], radius=0.006, min_points=30)
+    return xyz * kept[..., None]
 
 
 def largest_dbscan_cluster(points: np.ndarray, *, radius: float, min_points: int) -> np.ndarray:
@@ -40,6 +75,6 @@ def normals_of_cloud(points: np.ndarray) -> np.ndarray:
 
 
 def pool_and_resize(maps: Tensor, *, grid: int) -> Tensor:
-    """(B, C, H, W) -> (B, C, grid, grid): torch's own layers, in BTF's double precision."""
-    smooth = F.avg_pool2d(maps.double(), 3, stride=1, padding=1, count_include_pad=False)
+    """(B, C, H, W) -> (B, C, grid, grid): torch's own layers; BTF's FPFH comes in double precision."""
+    smooth = F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
     return torch.nn.AdaptiveAvgPool2d(grid)(smooth)

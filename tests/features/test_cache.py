@@ -1,6 +1,7 @@
 """The cache of arrays: what it keeps, and what it does with files that are not whole."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def test_the_digest_is_that_of_the_content(tmp_path):
 def test_the_digest_is_the_same_in_another_process():
     code = "from threedzal.features.cache import digest; print(digest('x', {3, 1, 2, 'y'}, {'b': 1.5, 'a': None}))"
     other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"},
-        cwd=Path(__file__).parent,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
     )  # fmt: skip
     assert other.stdout.strip() == digest("x", {3, 1, 2, "y"}, {"b": 1.5, "a": None})

@@ -7,6 +7,8 @@ many hypotheses at once and a least-squares refit, and the clusters are found on
 
 import numpy as np
 
+from threedzal.data.readers.arrays import measured_pixels
+
 _HYPOTHESES = 200
 _BORDER_SAMPLE = 2000  # border points that vote on the hypotheses; all of them take part in the refit
 _INLIER_DISTANCE = 0.004  # metres; BTF's RANSAC threshold: the table is measured with a few millimetres of noise
@@ -44,7 +46,7 @@ def find_foreground(
     """
     if xyz.ndim != 3 or xyz.shape[-1] != 3:
         raise ValueError(f"find_foreground wants xyz of shape (h, w, 3), got {tuple(xyz.shape)}")
-    measured = np.isfinite(xyz).all(axis=-1) & (xyz != 0).any(axis=-1)
+    measured = measured_pixels(xyz)
     frame = np.ones(measured.shape, dtype=bool)
     frame[border:-border, border:-border] = False
     plane = fit_plane(xyz[measured & frame].astype(np.float64))

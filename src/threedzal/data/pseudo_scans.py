@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from threedzal.data.readers.arrays import measured_pixels
 from threedzal.errors import UserError
 
 REGION_PIXELS = (20, 400)  # of a scan of 224 pixels a side; other sizes in proportion to their area
@@ -50,7 +51,7 @@ def insert_pseudo_anomalies(
     """
     if kind not in ("adding", "removing"):
         raise UserError(f"pseudo-anomaly kinds are 'adding' and 'removing', got {kind!r}: name one of them")
-    foreground = foreground & np.isfinite(xyz).all(axis=-1) & (xyz != 0).any(axis=-1)
+    foreground = foreground & measured_pixels(xyz)
     scale = (max(foreground.shape) / _REFERENCE_SIDE) ** 2
     least = max(1, round(REGION_PIXELS[0] * scale))
     if foreground.sum() < least:

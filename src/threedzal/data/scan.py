@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from threedzal.data.readers.arrays import measured_pixels
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
 
@@ -139,13 +140,11 @@ def prepare_scan(
         )
     height, width = xyz.shape[:2]
     xyz = np.nan_to_num(xyz, nan=0.0, posinf=0.0, neginf=0.0)
-    measured = xyz.any(axis=2)
+    measured = measured_pixels(xyz)
     if preparation.background == "keep":
         foreground, outline = measured, np.ones_like(measured)
     else:
-        if foreground is None:
-            foreground = cached_foreground(xyz, cache)
-        outline = silhouette(foreground)
+        foreground, outline = cached_object(xyz, cache) if foreground is None else (foreground, silhouette(foreground))
 
     fit = partial(_fit, size=preparation.image_size, pad=preparation.pad_to_square)
     nearest = _nearest(preparation)
@@ -166,7 +165,7 @@ def prepare_scan(
         label=torch.tensor(record.label),
         patches=patches,
         cells=cells,
-        fpfh=_fpfh(*_fpfh_points(xyz, foreground & measured, points, valid, preparation), preparation, cache)
+        fpfh=cached_fpfh(*_fpfh_points(xyz, foreground & measured, points, valid, preparation), preparation, cache)
         if preparation.fpfh
         else None,
         size=torch.tensor([height, width]),
@@ -211,19 +210,28 @@ def _normalise(rgb: np.ndarray | None, fit, outline: Tensor) -> Tensor:
     return (fit(picture, mode="bicubic").clamp(0, 1) - mean) / std * outline
 
 
-def cached_foreground(xyz: np.ndarray, cache) -> np.ndarray:
-    """(h,w,3) float32 -> (h,w) bool: `find_foreground`, computed once for the same points where there is a cache."""
-    from threedzal.data.background import find_foreground
+def cached_object(xyz: np.ndarray, cache) -> tuple[np.ndarray, np.ndarray]:
+    """(h,w,3) float32 -> `find_foreground` and the `silhouette` of it, (h,w) bool each, computed once for the same
+    points where there is a cache."""
+    from threedzal.data.background import find_foreground, silhouette
+
+    def compute() -> dict[str, np.ndarray]:
+        foreground = find_foreground(xyz)
+        return {"bits": np.packbits(foreground), "outline": np.packbits(silhouette(foreground))}
 
     if cache is None:
-        return find_foreground(xyz)
-    from threedzal.features.cache import digest
+        stored = compute()
+    else:
+        from threedzal.features.cache import digest
 
-    stored = cache.get_or_compute(
-        digest("foreground 2", xyz),
-        lambda: {"bits": np.packbits(find_foreground(xyz))},
-    )
-    return np.unpackbits(stored["bits"], count=xyz.shape[0] * xyz.shape[1]).reshape(xyz.shape[:2]).astype(bool)
+        stored = cache.get_or_compute(digest("foreground 3", xyz), compute)
+    bits = (np.unpackbits(stored[name], count=xyz.shape[0] * xyz.shape[1]) for name in ("bits", "outline"))
+    return tuple(bit.reshape(xyz.shape[:2]).astype(bool) for bit in bits)
+
+
+def cached_foreground(xyz: np.ndarray, cache) -> np.ndarray:
+    """(h,w,3) float32 -> (h,w) bool, the former of `cached_object`."""
+    return cached_object(xyz, cache)[0]
 
 
 def _fpfh_points(xyz, foreground, points: Tensor, valid: Tensor, preparation: ScanPreparation) -> tuple[Tensor, Tensor]:
@@ -237,7 +245,8 @@ def _fpfh_points(xyz, foreground, points: Tensor, valid: Tensor, preparation: Sc
     return fit(torch.from_numpy(xyz).permute(2, 0, 1)) * inside, inside
 
 
-def _fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) -> Tensor:
+def cached_fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) -> Tensor:
+    """Points (3,S,S), valid (S,S) -> (33,G,G): FPFH on the grid, computed once for the same points where a cache is."""
     options = {
         "backend": preparation.fpfh_backend,
         "normals": preparation.normals,

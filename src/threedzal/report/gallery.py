@@ -49,13 +49,13 @@ def panel_tiles(panel: ScanPanel, limits: Limits | None = None) -> dict[str, np.
 
 def with_truth(panel: ScanPanel, kind: str, limits: Limits) -> np.ndarray | None:
     """A map over what the scan looks like, the true defect outlined: (h,w,3) uint8; None where there is no such map."""
-    values, base = getattr(panel, kind), next(iter(_bases(panel).values()))
+    values, base = getattr(panel, kind), _base(panel)
     return None if values is None else draw_outline(heat_overlay(np.asarray(values), base, limits[kind]), _truth(panel))
 
 
 def truth_picture(panel: ScanPanel) -> np.ndarray:
     """The scan in greys, darkened, the true defect filled in and outlined: (h,w,3) uint8."""
-    base, truth = next(iter(_bases(panel).values())), _truth(panel)
+    base, truth = _base(panel), _truth(panel)
     grey = np.repeat(base.mean(axis=2, keepdims=True) * 0.75, 3, axis=2)
     grey[truth] = 0.35 * grey[truth] + 0.65 * TRUTH_COLOUR
     return draw_outline(grey.round().astype(np.uint8), truth)
@@ -162,6 +162,11 @@ def _bases(panel: ScanPanel) -> dict[str, np.ndarray]:
     if panel.depth is not None:
         bases["depth"] = depth_picture(np.asarray(panel.depth))
     return bases or {"object": np.full((*panel.map.shape, 3), 40, np.uint8)}
+
+
+def _base(panel: ScanPanel) -> np.ndarray:
+    """The first of `_bases`."""
+    return np.asarray(panel.rgb, dtype=np.uint8) if panel.rgb is not None else next(iter(_bases(panel).values()))
 
 
 def _truth(panel: ScanPanel) -> np.ndarray:

@@ -28,6 +28,12 @@ def as_xyz(array: np.ndarray, path: Path | str) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
+def measured_pixels(xyz: np.ndarray) -> np.ndarray:
+    """(h,w,3) -> (h,w) bool: finite and not (0,0,0). (`any` along an axis of three takes ten times as long.)"""
+    x, y, z = xyz[..., 0], xyz[..., 1], xyz[..., 2]
+    return ((x != 0) | (y != 0) | (z != 0)) & np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
+
+
 def is_depth_tiff(path: Path) -> bool:
     """Whether a TIFF holds one channel, by its header; False where it cannot be read."""
     import tifffile

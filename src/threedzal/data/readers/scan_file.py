@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from threedzal.data.readers.arrays import as_xyz, npz_names, read_npz, read_tiff
+from threedzal.data.readers.arrays import as_xyz, measured_pixels, npz_names, read_npz, read_tiff
 from threedzal.data.readers.camera import Camera, find_camera, read_camera
 from threedzal.data.readers.cloud import CLOUD_SUFFIXES, Cloud, has_colours, read_cloud
 from threedzal.data.readers.depth import depth_to_xyz, read_depth
@@ -74,7 +74,7 @@ def read_object(record: ScanRecord) -> np.ndarray | None:
     if record.xyz.suffix.lower() != ".npz":
         return None
     file = read_scan_file(record)
-    return None if file.object is None else file.object & file.xyz.any(axis=2)
+    return None if file.object is None else file.object & measured_pixels(file.xyz)
 
 
 def read_scan_file(record: ScanRecord) -> ScanFile:

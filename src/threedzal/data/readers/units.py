@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from threedzal.data.readers.arrays import measured_pixels
 from threedzal.errors import UserError
 
 UNITS = {"m": 1.0, "mm": 0.001}
@@ -33,7 +34,7 @@ def guess_unit(xyz: np.ndarray, path: Path) -> tuple[float, str]:
     Numbers above 10, as distances or as extents, are millimetres: 10 m is beyond the scanners of parts. A TIFF of
     points is in metres by MVTec 3D-AD's convention, and only numbers that cannot be are guessed about.
     """
-    points = xyz[xyz.any(axis=2)]
+    points = xyz[measured_pixels(xyz)]
     if not len(points):
         return 1.0, ""
     extent = float(np.ptp(np.percentile(points, [1, 99], axis=0), axis=0).max())
