@@ -10,6 +10,7 @@ import torch
 
 from threedzal.errors import UserError
 from threedzal.features import fpfh, fpfh_grid
+from threedzal.features.compiled import has_numba, loop
 from threedzal.features.fpfh_torch import point_features
 
 open3d = pytest.importorskip("open3d")
@@ -52,16 +53,65 @@ def points_of(xyz: torch.Tensor, valid: torch.Tensor) -> np.ndarray:
     return xyz[0][:, valid[0]].T.double().numpy()
 
 
-@pytest.mark.parametrize(("radius", "neighbours"), [(0.25, 100), (0.006, 100), (0.25, 12)])
-def test_given_equal_normals_the_numbers_are_open3d_s(radius, neighbours):
-    points = points_of(*camera_scene(48))
+def flat_scene(size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two planes: nearly all pairs have equal normals but for the last digits, which decide where the frame stands."""
+    v, u = torch.meshgrid(*[torch.linspace(-0.1, 0.1, size, dtype=torch.float64)] * 2, indexing="ij")
+    depth = torch.where(u < 0, 0.6 / (1 - 0.3 * u - 0.1 * v), 0.6 / (1 + 0.5 * u + 0.17 * v))
+    return torch.stack([u * depth, v * depth, depth]).float()[None], torch.ones(1, size, size, dtype=torch.bool)
+
+
+def assert_open3d_s_numbers_given_its_normals(points, *, radius=0.25, neighbours=100) -> None:
     cloud = open3d_cloud(points)
     expected = open3d_fpfh(cloud, radius=radius, neighbours=neighbours)
     tensor = torch.from_numpy(points)
     rows, squared = hybrid_search(tensor, radius=radius, neighbours=neighbours)
     found = point_features(tensor, torch.from_numpy(np.array(cloud.normals)), rows, squared).numpy()
-    assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
-    assert np.abs(found - expected).max() < 1e-3  # of histograms that sum to 200: no pair is counted elsewhere
+    # of histograms that sum to 200: no pair is counted elsewhere
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize(("radius", "neighbours"), [(0.25, 100), (0.006, 100), (0.25, 12)])
+def test_given_equal_normals_the_numbers_are_open3d_s(radius, neighbours):
+    points = points_of(*camera_scene(48))
+    assert_open3d_s_numbers_given_its_normals(points, radius=radius, neighbours=neighbours)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_given_equal_normals_the_numbers_are_open3d_s_on_planes_too():
+    assert_open3d_s_numbers_given_its_normals(points_of(*flat_scene()))
+
+
+@pytest.mark.parametrize("scene", [camera_scene, flat_scene])
+@pytest.mark.parametrize("normals", ["oriented", "raw"])
+def test_without_numba_the_numbers_are_the_same(scene, normals, request):
+    pytest.importorskip("numba")
+    xyz, valid = scene(72)
+    compiled = fpfh(xyz, valid, backend="torch", normals=normals)
+    request.getfixturevalue("without_numba")
+    assert not has_numba()
+    other = fpfh(xyz, valid, backend="torch", normals=normals)
+    assert ((compiled - other).abs().amax(1) > 1e-4).double().mean() < 0.002
+
+
+def test_a_numba_that_does_not_fit_is_told_and_done_without(monkeypatch, without_numba):
+    class Broken:
+        def find_spec(self, name, *_):
+            if name == "numba":
+                raise ImportError("Numba needs NumPy 2.3 or less")
+
+    monkeypatch.delitem(sys.modules, "numba")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.warns(UserWarning, match=r"NumPy 2\.3"):
+        assert not has_numba()
+    assert fpfh(*camera_scene(16), backend="torch").any()
+
+
+def test_loops_run_where_no_folder_can_keep_them():
+    pytest.importorskip("numba")
+    scope = {}
+    exec("def double(x):\n    return 2 * x", scope)  # of no file, so that there is no folder beside it
+    assert loop(scope["double"])(21) == 42
 
 
 def literal_fpfh(points: np.ndarray, normals: np.ndarray, *, neighbours: int) -> np.ndarray:
@@ -101,6 +151,7 @@ def literal_fpfh(points: np.ndarray, normals: np.ndarray, *, neighbours: int) ->
     return full + simple
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_tiny_cloud_matches_the_definition_with_equal_points_and_normals_along_a_line():
     generator = np.random.default_rng(0)
     points, normals = generator.normal(size=(15, 3)), generator.normal(size=(15, 3))
@@ -118,7 +169,7 @@ def assert_close_to_open3d(xyz: torch.Tensor, valid: torch.Tensor) -> None:
     expected = open3d_fpfh(open3d_cloud(points_of(xyz, valid)))
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9999
     assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
-    # frames of pairs with equal normals are chosen by rounding: few points, each by few of its pairs
+    # Open3D's normals of points with the same neighbours differ in their last digits: few points, few of their pairs
     assert (np.abs(found - expected).max(1) > 1e-3).mean() < 0.3
     assert np.abs(found - expected).max() < 20
 
@@ -171,6 +222,7 @@ def test_every_third_of_a_feature_sums_to_200_and_a_batch_is_its_scans(backend):
         torch.testing.assert_close(sums, torch.full_like(sums, 200), atol=1e-3, rtol=0)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("backend", ["torch", "open3d"])
 @pytest.mark.parametrize("points", [0, 1, 2, 3, 20])
 def test_scans_of_few_points_give_numbers(backend, points):
@@ -182,6 +234,7 @@ def test_scans_of_few_points_give_numbers(backend, points):
     assert features.any() == (points >= 3)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_plane_parallel_to_the_picture_gives_numbers():
     v, u = torch.meshgrid(torch.arange(20.0), torch.arange(20.0), indexing="ij")
     xyz = torch.stack([u * 0.001, v * 0.001, torch.full_like(u, 0.5)])[None]
@@ -231,7 +284,7 @@ def _torch_fpfh(scans: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
 def test_importing_the_features_loads_no_heavy_library():
     code = (
         "import sys, threedzal.features; from threedzal.features import fpfh; assert callable(fpfh); "
-        "print([name for name in ('open3d', 'faiss', 'timm', 'scipy') if name in sys.modules])"
+        "print([name for name in ('open3d', 'faiss', 'timm', 'scipy', 'numba') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

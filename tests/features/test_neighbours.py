@@ -34,6 +34,7 @@ def brute_force(points: torch.Tensor, *, count: int) -> torch.Tensor:
     return squared.fill_diagonal_(torch.inf).sort(1).values[:, :count]
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", ["smooth", "step", "steep", "sparse", "folded", "behind"])
 def test_neighbours_are_those_of_all_distances(kind):
     xyz, valid = surface(kind=kind)
@@ -44,6 +45,7 @@ def test_neighbours_are_those_of_all_distances(kind):
     assert all(len(set(row.tolist()) | {number}) == 100 for number, row in enumerate(rows))  # distinct, not itself
 
 
+@pytest.mark.usefixtures("either_way")
 def test_on_a_smooth_scan_most_neighbours_are_proved_without_a_tree(monkeypatch):
     xyz, valid = surface(60)
     asked, search = [], module._search_tree
@@ -57,6 +59,7 @@ def test_on_a_smooth_scan_most_neighbours_are_proved_without_a_tree(monkeypatch)
     assert sum(asked) < 0.2 * valid.sum()
 
 
+@pytest.mark.usefixtures("either_way")
 def test_ties_are_taken_as_often_as_asked_for():
     v, u = torch.meshgrid(torch.arange(30.0), torch.arange(30.0), indexing="ij")
     xyz = torch.stack([u, v, torch.full_like(u, 500.0)]).double()  # a lattice: four and eight points equally far
@@ -66,6 +69,7 @@ def test_ties_are_taken_as_often_as_asked_for():
     assert all(len(set(row.tolist())) == 10 for row in rows)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_equal_points_are_neighbours_of_one_another():
     xyz, valid = surface(20)
     xyz[:, 3, 3:6] = xyz[:, 3, 3:4]
@@ -74,6 +78,7 @@ def test_equal_points_are_neighbours_of_one_another():
     assert all(number not in rows[number] for number in (63, 64, 65))
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("points", [0, 1, 2, 7])
 def test_missing_neighbours_are_infinitely_far(points):
     xyz, valid = surface(10)
@@ -104,6 +109,23 @@ def test_the_way_of_a_gpu_marks_missing_neighbours_too(points):
     assert squared.isfinite().sum(1).tolist() == [min(5, points - 1)] * points
 
 
+@pytest.mark.parametrize("kind", ["smooth", "sparse", "lattice"])
+def test_without_numba_the_neighbours_are_the_same_in_the_same_order(kind, request):
+    pytest.importorskip("numba")
+    xyz, valid = surface(kind=kind)
+    if kind == "lattice":  # the last place is always tied for
+        v, u = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+        xyz = torch.stack([u, v, torch.full_like(u, 500.0)]).double()
+    compiled = nearest_neighbours(xyz, valid, count=60)
+    kept = nearest_of(*compiled, count=29)
+    request.getfixturevalue("without_numba")
+    for one, other in zip(
+        (*compiled, *kept), (*nearest_neighbours(xyz, valid, count=60), *nearest_of(*compiled, count=29)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("either_way")
 def test_the_nearest_of_the_neighbours_are_kept():
     squared = torch.rand(50, 30, dtype=torch.float64)
     squared[3, 5:] = torch.inf

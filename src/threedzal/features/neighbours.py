@@ -3,13 +3,17 @@
 On a CPU most neighbours are found in a window of pixels. That they are the true ones is proved point by point: seen
 from the camera, whatever lies outside the window lies beyond one of four planes through the camera, and the farthest
 neighbour found is nearer than any of these. Points without proof (rims, holes, sparse measurements) get a larger
-window, then a k-d tree. On a GPU see `neighbours_torch.py`.
+window, then a k-d tree. With numba the windows are searched by `neighbours_loops.py`; on a GPU see
+`neighbours_torch.py`.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from threedzal.features.compiled import has_numba
 from threedzal.features.neighbours_torch import nearest_on_grid
 from threedzal.features.window_proof import distance_beyond
 
@@ -36,43 +40,71 @@ def nearest_of(rows: Tensor, squared: Tensor, *, count: int) -> tuple[Tensor, Te
         return rows, squared
     if rows.device.type != "cpu":
         squared, columns = squared.topk(count, largest=False, sorted=False)
+        return rows.gather(1, columns), squared
+    near, distances = rows.numpy(), squared.numpy()
+    if has_numba():
+        from threedzal.features.neighbours_loops import nearest_of as compiled
+
+        near, distances = compiled(near, distances, count)
     else:
-        columns = torch.from_numpy(_columns_of_smallest(squared.numpy(), count))
-        squared = squared.gather(1, columns)
-    return rows.gather(1, columns), squared
+        columns = _columns_of_smallest(distances, count)
+        near, distances = (np.take_along_axis(array, columns, 1) for array in (near, distances))
+    return torch.from_numpy(near), torch.from_numpy(distances)
 
 
 def _on_grid(points: np.ndarray, valid: np.ndarray, *, count: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.zeros((len(points), count), np.int64)
-    squared = np.full((len(points), count), np.inf)
+    rows, squared = np.empty((len(points), count), np.int64), np.empty((len(points), count))
     pending = np.arange(len(points))
     if len(points) > count and (points[:, 2] > 0).all():
+        if has_numba():
+            from threedzal.features.neighbours_loops import search_windows
+        else:
+            search_windows = _search_windows
+        grid = _Grid.of(points, valid, padding=max(WINDOWS))
         for window in WINDOWS:
             if (2 * window + 1) ** 2 > count:
-                pending = _search_windows(points, valid, pending, window=window, rows=rows, squared=squared)
+                reach = grid.reach(points, pending, window)
+                found = search_windows(
+                    grid.axes, points, grid.home, grid.stride, window, reach, pending, rows, squared, grid.number
+                )
+                pending = pending[~found]
     if len(pending) and count:
         rows[pending], squared[pending] = _search_tree(points, pending, count=count)
     return rows, squared
 
 
-def _search_windows(
-    points: np.ndarray, valid: np.ndarray, pending: np.ndarray, *, window: int, rows: np.ndarray, squared: np.ndarray
-) -> np.ndarray:
-    """Fill rows and squared of the pending points whose neighbours are proved; return the others."""
+@dataclass(frozen=True)
+class _Grid:
+    """The scan with a rim that nothing is measured in, row by row, so that windows need no check for the rim."""
+
+    axes: np.ndarray  # (3, n) float64 coordinates, infinite where nothing is measured
+    number: np.ndarray  # (n,) int64 rows of the points
+    home: np.ndarray  # (N,) int64 places of the points
+    stride: int  # of a row
+    pixels: tuple[np.ndarray, np.ndarray]  # row and column of the points in the scan
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, points: np.ndarray, valid: np.ndarray, *, padding: int) -> "_Grid":
+        height, width = (length + 2 * padding for length in valid.shape)
+        row, column = np.nonzero(valid)
+        home = (row + padding) * width + column + padding
+        axes, number = np.full((3, height * width), np.inf), np.zeros(height * width, np.int64)
+        axes[:, home], number[home] = points.T, np.arange(len(points))
+        return cls(axes, number, home, width, (row, column), valid.shape)
+
+    def reach(self, points: np.ndarray, pending: np.ndarray, window: int) -> np.ndarray:
+        """For each of the pending points the squared distance, finite, up to which its window holds all points."""
+        tensors = (torch.from_numpy(array) for array in (points, *self.pixels))
+        bound = distance_beyond(*tensors, size=self.size, window=window, of=torch.from_numpy(pending))
+        return bound.square().clamp(max=torch.finfo(bound.dtype).max).numpy()
+
+
+def _search_windows(axes, points, home, stride, window, reach, pending, rows, squared, number) -> np.ndarray:
+    """Arguments and result of `neighbours_loops.search_windows`."""
     count = rows.shape[1]
-    pad = [(window, window)] * 2
-    number = np.pad(np.where(valid, np.cumsum(valid).reshape(valid.shape) - 1, 0), pad).ravel()
-    axes = np.full((3, *valid.shape), np.inf)
-    axes[:, valid] = points.T
-    axes = [np.pad(axis, pad, constant_values=np.inf).ravel() for axis in axes]
-    stride = valid.shape[1] + 2 * window
     offsets = (np.arange(-window, window + 1)[:, None] * stride + np.arange(-window, window + 1)).ravel()
-    pixel_row, pixel_column = np.nonzero(valid)
-    home = (pixel_row + window) * stride + pixel_column + window
-    bound = distance_beyond(
-        *(torch.from_numpy(array) for array in (points, pixel_row, pixel_column)), size=valid.shape, window=window
-    ).numpy()
-    unproved = []
+    proofs = []
     for start in range(0, len(pending), BLOCK):
         block = pending[start : start + BLOCK]
         candidates = home[block, None] + offsets
@@ -84,13 +116,13 @@ def _search_windows(
             distances += difference
         distances[:, len(offsets) // 2] = np.inf  # the point itself
         farthest = np.partition(distances, count - 1, axis=1)[:, count - 1]
-        proved = farthest <= bound[block] ** 2  # false where the farthest is infinite: too few in the window
-        unproved.append(block[~proved])
+        proved = farthest <= reach[start : start + BLOCK]  # false where too few are in the window
+        proofs.append(proved)
         block, distances = block[proved], distances[proved]
         columns = _columns_of_smallest(distances, count, farthest=farthest[proved])
         squared[block] = np.take_along_axis(distances, columns, 1)
         rows[block] = number.take(home[block, None] + offsets.take(columns))
-    return np.concatenate(unproved) if unproved else pending
+    return np.concatenate(proofs) if proofs else np.zeros(0, dtype=bool)
 
 
 def _columns_of_smallest(values: np.ndarray, count: int, *, farthest: np.ndarray | None = None) -> np.ndarray:

@@ -3,12 +3,27 @@
 import torch
 from torch import Tensor
 
+from threedzal.features.compiled import has_numba
+
+GRID = 2.0**33  # normals are whole multiples of its inverse, 1e-10
+
+
+def oriented_normals(points: Tensor, neighbours: Tensor, squared: Tensor) -> Tensor:
+    """`estimate_normals`, each turned to look from its point towards the origin, where the camera is."""
+    if points.device.type == "cpu" and has_numba():
+        from threedzal.features.fpfh_loops import least_spread
+
+        normals = torch.from_numpy(least_spread(points.numpy(), neighbours.numpy(), squared.numpy()))
+        return towards_origin(_rounded(normals), points)
+    return towards_origin(estimate_normals(points, neighbours, squared), points)
+
 
 def estimate_normals(points: Tensor, neighbours: Tensor, squared: Tensor) -> Tensor:
     """Unit normals (N, 3) float64: the direction in which a point and its neighbours spread least; sign left to chance.
 
     points (N, 3) float64, neighbours (N, k) int64 rows of other points, squared (N, k) their squared distances,
     infinite where there is none. Fewer than 3 points with the point itself have no plane: (0, 0, 1), as in Open3D.
+    Rounded to 1e-10.
     """
     present = squared.isfinite()
     offsets = torch.stack([axis.contiguous().take(neighbours) for axis in points.T]) - points.T[:, :, None]  # [3, N, k]
@@ -23,7 +38,13 @@ def estimate_normals(points: Tensor, neighbours: Tensor, squared: Tensor) -> Ten
     scale = covariance.diagonal(dim1=1, dim2=2).amax(1)
     flat = (count < 3) | (scale == 0)
     covariance = torch.where(flat[:, None, None], covariance.new_tensor([2.0, 2, 1]).diag(), covariance)
-    return torch.linalg.eigh(covariance).eigenvectors[:, :, 0]
+    return _rounded(torch.linalg.eigh(covariance).eigenvectors[:, :, 0])
+
+
+def _rounded(normals: Tensor) -> Tensor:
+    """On a plane, and where points have the same neighbours, normals are equal but for their last digits, and FPFH asks
+    which of two is nearer to the line between them: without those digits it is the same on all machines."""
+    return (normals * GRID).round() / GRID
 
 
 def towards_origin(normals: Tensor, points: Tensor) -> Tensor:
