@@ -28,10 +28,10 @@ from threedzal.batch.search import ScanIndex, aggregate
 from threedzal.batch.state import absorbed
 from threedzal.calibration import score_criterion
 from threedzal.files import atomic_path
+from threedzal.maps import realign
 from threedzal.metrics.aupro import pro_curve
 from threedzal.metrics.ranking import area
 from threedzal.progress import track
-from threedzal.scoring import realign
 
 SIZES = (4, 8, 16, 32, 48, 64)
 COLUMNS = ("AUPRO 0.3", "AUPRO 0.05", "object 0.3", "object 0.05", "image AUROC")

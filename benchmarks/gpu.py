@@ -25,9 +25,10 @@ from benchmarks.speed.networks import flops_of
 from threedzal.data.generated.scan import ScanSpec, make_scan
 from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan
 from threedzal.features import fpfh, fpfh_grid
+from threedzal.maps import realign
 from threedzal.memory import MemoryBank
 from threedzal.model import ThreeDZAL
-from threedzal.scoring import abnormal_probability, distance_scores, perturb, realign
+from threedzal.scoring import abnormal_probability, distance_scores, perturb
 
 ETA = 0.1
 

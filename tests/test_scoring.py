@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from threedzal import scoring
+from threedzal import maps, scoring
 from threedzal.memory import MemoryBank
 from threedzal.scoring import Scores, ScoreScales, ScoreWeights
 
@@ -68,28 +68,6 @@ def test_the_distance_map_is_resized_then_blurred():
     resized = F.interpolate(grid, size=(56, 63), mode="bilinear")[:, 0]
     expected = torch.stack([torch.from_numpy(gaussian_filter(m.double().numpy(), 4.0)) for m in resized])
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(2, 40, 56), (1, 5, 3), (1, 1, 1)], ids=str)
-@pytest.mark.parametrize("sigma", [0.7, 4.0])
-def test_the_blur_is_that_of_scipy_also_where_the_kernel_is_longer_than_the_map(shape, sigma):
-    maps = torch.randn(shape, dtype=torch.float64)
-    expected = [torch.from_numpy(gaussian_filter(m.numpy(), sigma)) for m in maps]
-    torch.testing.assert_close(scoring.gaussian_blur(maps, sigma=sigma), torch.stack(expected), rtol=0, atol=1e-12)
-
-
-def test_the_blur_is_not_quantised_and_sigma_zero_is_none():
-    maps = torch.rand(1, 30, 30) * 1e-6
-    assert len(scoring.gaussian_blur(maps).unique()) > 500
-    assert torch.equal(scoring.gaussian_blur(maps, sigma=0), maps)
-
-
-def test_cells_land_where_they_were_cut():
-    values = torch.zeros(1, 16)
-    values[0, 1 * 4 + 2] = 1.0  # grid row 1, column 2
-    peak = scoring.realign(values, size=(32, 32), sigma=1.0)[0].argmax().item()
-    row, column = divmod(peak, 32)
-    assert row // 8 == 1 and column // 8 == 2
 
 
 def small_classifier(dtype=torch.float64):
@@ -161,7 +139,7 @@ def test_the_classifier_s_object_score_is_its_largest_probability_and_cells_with
     cells = torch.zeros(2, 16, dtype=torch.bool)
     cells[0, 5] = cells[0, 9] = True
     probabilities = scoring.cell_probabilities(patches, cells, classifier)
-    map_, score = scoring.realign(probabilities, size=(32, 32), sigma=0), probabilities.amax(1)
+    map_, score = maps.realign(probabilities, size=(32, 32), sigma=0), probabilities.amax(1)
     moved = scoring.perturb(patches[0, [5, 9]], classifier, eta=0.1)
     expected = classifier(moved).softmax(1)[:, 1]
     torch.testing.assert_close(score, torch.stack([expected.max().detach(), torch.tensor(0.0)]))
@@ -203,30 +181,9 @@ def test_a_score_that_is_zero_on_good_scans_keeps_its_scale():
     assert scales.classification_map == scales.classification == 1.0
 
 
-def test_the_foreground_map_is_the_cells_through_the_same_resize_and_blur():
-    cells = torch.rand(2, 49) > 0.5
-    map_ = scoring.foreground_map(cells, size=(56, 56))
-    resized = F.interpolate(cells.float().view(2, 1, 7, 7), size=(56, 56), mode="bilinear")[:, 0]
-    torch.testing.assert_close(map_, torch.stack([torch.from_numpy(gaussian_filter(m.numpy(), 4.0)) for m in resized]))
-
-
-def test_cells_that_make_no_square_are_refused():
-    with pytest.raises(ValueError, match="square"):
-        scoring.realign(torch.rand(1, 12), size=(8, 8))
-
-
 def test_the_spread_of_maps_is_measured_on_the_object_and_that_of_scores_over_scans():
     scores, object = random_scores(), torch.rand(3, 6, 6) > 0.5
     scales = ScoreScales.spread(scores, object)
     assert scales.distance_map == pytest.approx(scores.distance_map.numpy()[object.numpy()].std(), rel=1e-5)
     assert scales.distance == pytest.approx(scores.distance.numpy().std(), rel=1e-5)
     assert ScoreScales.spread(scores, torch.zeros_like(object)).distance_map == 1.0
-
-
-def test_the_rim_weighs_less_than_the_middle_and_the_background_nothing():
-    object = torch.zeros(1, 64, 64, dtype=torch.bool)
-    object[0, 16:48, 16:48] = True
-    weight = scoring.rim_weight(object, sigma=3.0)[0]
-    assert weight[32, 32] > 0.99 > 0.6 > weight[32, 16] > weight[32, 12] and weight[0, 0] < 1e-6
-    expected = gaussian_filter(object[0].double().numpy(), 3.0, mode="reflect")
-    assert abs(weight.numpy() - expected).max() < 1e-5

@@ -1,12 +1,68 @@
 """What is chosen on validation scans, never on the test class: the weights of eqs. (11) and (12), the threshold."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from threedzal.metrics.aupro import aupro
 from threedzal.metrics.ranking import auroc, f1_scores, rank, sorted_scores
+from threedzal.scoring import ScoreScales, ScoreWeights
+from threedzal.threshold import RateThreshold, threshold_at_rate
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured on validation scans of the classes that may be seen: never on a test class."""
+
+    scales: ScoreScales = ScoreScales()
+    weights: ScoreWeights = ScoreWeights()
+    threshold: float = float("inf")  # a fused score of a scan from here on is a defect
+    map_threshold: float | None = None  # a fused map from here on is unlike 99 % of a good object's pixels
+    normal_scores: dict[str, tuple[float, ...]] = field(default_factory=dict)  # fused, of normal scans, by class
+    false_positive_rate: float | None = None  # that the threshold was set for; None: best F1 on pseudo anomalies
+
+    @property
+    def pooled_scores(self) -> tuple[float, ...]:
+        """The normal scores of all classes."""
+        return tuple(score for scores in self.normal_scores.values() for score in scores)
+
+    def at_rate(self, rate: float) -> tuple[Calibration, RateThreshold]:
+        """The same with its threshold at a false-positive rate, and how sure that is.
+
+        Raises:
+            UserError: there are no normal scores (a file fitted by an earlier version).
+        """
+        found = threshold_at_rate(self.pooled_scores, rate)
+        return replace(self, threshold=found.threshold, false_positive_rate=rate), found
+
+    def without_scores(self) -> Calibration:
+        """The same without normal scores: those that were kept are of other options."""
+        return replace(self, normal_scores={}, false_positive_rate=None)
+
+    def with_weights(self, weights: Sequence[float]) -> Calibration:
+        """The same with w_d, w_c given, for maps and object scores alike."""
+        return replace(self, weights=ScoreWeights(tuple(weights), tuple(weights)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a checkpoint."""
+        weights = {"map": list(self.weights.map), "score": list(self.weights.score)}
+        thresholds = {"threshold": self.threshold, "map_threshold": self.map_threshold}
+        normal = {"normal_scores": {name: list(scores) for name, scores in self.normal_scores.items()}}
+        rate = {"false_positive_rate": self.false_positive_rate}
+        return {"scales": asdict(self.scales), "weights": weights, **thresholds, **normal, **rate}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Calibration:
+        """The inverse of `to_dict`; earlier files have no normal scores."""
+        weights = ScoreWeights(**{name: tuple(pair) for name, pair in values["weights"].items()})
+        normal = {name: tuple(scores) for name, scores in values.get("normal_scores", {}).items()}
+        thresholds = (values["threshold"], values["map_threshold"])
+        return cls(ScoreScales(**values["scales"]), weights, *thresholds, normal, values.get("false_positive_rate"))
 
 
 def choose_weights(

@@ -18,9 +18,10 @@ from threedzal.features.grid import as_patches
 from threedzal.features.pointnet2 import PointNet2
 from threedzal.features.rgb import RGBFeatures
 from threedzal.losses import contrastive_loss, disentanglement_loss, normalcy_loss
+from threedzal.maps import realign
 from threedzal.metrics import AUPRO
 from threedzal.module import PatchModule
-from threedzal.scoring import cell_probabilities, realign
+from threedzal.scoring import cell_probabilities
 
 KINDS = {"normal": NORMAL, "adding": ADDING, "removing": REMOVING}
 PATCHES_AT_ONCE = 1024  # bounds the memory of a pass through a PointNet++ at test time

@@ -165,7 +165,7 @@ def test_branches_that_cannot_be_are_refused(branches):
 
 
 def test_an_8_bit_blur_of_an_empty_map_is_empty():
-    from threedzal.scoring import blur_in_8_bits
+    from threedzal.maps import blur_in_8_bits
 
     maps = torch.stack([torch.zeros(20, 20), torch.rand(20, 20)])
     blurred = blur_in_8_bits(maps)

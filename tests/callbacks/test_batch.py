@@ -11,8 +11,8 @@ from threedzal.callbacks.memory_bank import MemoryBankCallback
 from threedzal.data.scan import Scan, ScanPreparation, ScanRecord
 from threedzal.detector import ScanScores
 from threedzal.errors import UserError
+from threedzal.maps import realign
 from threedzal.module import PatchModule
-from threedzal.scoring import realign
 
 GRID, SIDE = 6, 24
 PREPARATION = ScanPreparation(image_size=SIDE, patch_size=4)

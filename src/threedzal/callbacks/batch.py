@@ -20,8 +20,8 @@ from threedzal.data.scan import Scan, ScanPreparation, ScanRecord
 from threedzal.detector import ScanScores, require_pictures
 from threedzal.distributed import gather_objects, gather_rows, process_rank
 from threedzal.errors import UserError
+from threedzal.maps import foreground_map, realign
 from threedzal.module import PatchModule
-from threedzal.scoring import foreground_map, realign
 
 AT_ONCE = 16  # maps held as a tensor
 PIXELS = 2000  # of a scan, at most, that are looked at to scale two kinds of maps to each other

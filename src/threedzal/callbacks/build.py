@@ -11,10 +11,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from threedzal.calibration import Calibration
 from threedzal.callbacks.calibrate import calibrate
 from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.data.scan import Scan
-from threedzal.detector import Calibration, Detector, ScoringOptions
+from threedzal.detector import Detector, ScoringOptions
 from threedzal.distributed import agree
 from threedzal.features.rgb import kept_features
 from threedzal.memory import BankRows, MemoryBank, RowOptions

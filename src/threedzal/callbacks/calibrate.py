@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from threedzal.calibration import best_f1_threshold, choose_weights, map_criterion, score_criterion
+from threedzal.calibration import Calibration, best_f1_threshold, choose_weights, map_criterion, score_criterion
 from threedzal.data.record import ScanRecord
 from threedzal.data.scan import Scan
-from threedzal.detector import Calibration, Detector
+from threedzal.detector import Detector
 from threedzal.distributed import gather_dealt
 from threedzal.scoring import Scores, ScoreScales, ScoreWeights
 

@@ -14,13 +14,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from threedzal.batch import BatchOptions
+from threedzal.calibration import Calibration
 from threedzal.callbacks.batch import BatchJudge, BatchScan
 from threedzal.callbacks.build import at_chosen_rate, build_detector, make_detector
 from threedzal.callbacks.checkpoint_io import MappedCheckpointIO, save_whole
 from threedzal.callbacks.results import TestResults, print_table
 from threedzal.callbacks.tally import TestTally
 from threedzal.data.scan import Scan, ScanRecord
-from threedzal.detector import Calibration, Detector, ScoringOptions
+from threedzal.detector import Detector, ScoringOptions
 from threedzal.errors import UserError
 from threedzal.features.rgb import kept_features
 from threedzal.memory import MemoryBank

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from threedzal.scoring import gaussian_blur
+from threedzal.maps import gaussian_blur
 
 SCALES = (0.7, 1.5, 3.0, 6.0, 12.0)  # sigmas in pixels of a scan of 224 a side; others in proportion
 NORMAL_SIGMA, AROUND_SIGMA = 1.5, 4.0
