@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from threedzal.data.perlin import perlin_mask, perlin_noise, random_perlin
+from threedzal.data.perlin import octaves_of, perlin_mask, perlin_noise, random_perlin
 
 
 def by_definition(size, cells, seed):
@@ -72,3 +72,9 @@ def test_masks_shrink_as_the_threshold_rises():
 def test_the_same_generator_gives_the_same_noise():
     one, other = (random_perlin((16, 16), generator=torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("side", "cells"), [(8, 1), (16, 2), (64, 8), (96, 8), (128, 16), (256, 32), (384, 32)])
+def test_the_finest_cells_of_a_small_picture_are_eight_pixels_or_more(side, cells):
+    assert 2 ** (octaves_of((side, side)) - 1) == cells
+    assert octaves_of((side, 2 * side)) == octaves_of((side, side))

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-OCTAVES = 6  # lattice cells along a side are 2**0 to 2**(OCTAVES - 1)
+OCTAVES = 6  # lattice cells along a side are 2**0 to 2**(OCTAVES - 1), on a picture large enough
+FINEST = 8  # pixels: no cell is smaller, as 32 on a side of 256; finer ones are grain that no code of 4x4 pixels holds
 
 
 def perlin_noise(
@@ -42,22 +43,26 @@ def perlin_noise(
     return math.sqrt(2) * torch.lerp(upper, lower, fade[..., 0])
 
 
-def random_perlin(size: tuple[int, int], *, octaves: int = OCTAVES, generator: torch.Generator | None = None) -> Tensor:
+def random_perlin(size: tuple[int, int], *, generator: torch.Generator | None = None) -> Tensor:
     """`perlin_noise` (H,W) of random scales, each side its own, turned by up to a quarter to either side."""
-    exponents = torch.randint(octaves, (2,), generator=generator).tolist()
+    exponents = torch.randint(octaves_of(size), (2,), generator=generator).tolist()
     angle = math.pi * (float(torch.rand((), generator=generator)) - 0.5)
     return perlin_noise(size, (2 ** exponents[0], 2 ** exponents[1]), angle=angle, generator=generator)
+
+
+def octaves_of(size: tuple[int, int]) -> int:
+    """How many scales a picture (H,W) has: 6 from 256 pixels on, fewer where the finest cells would be too small."""
+    return max(1, min(OCTAVES, 1 + int(math.log2(max(1, min(size) // FINEST)))))
 
 
 def perlin_mask(
     size: tuple[int, int],
     *,
     thresholds: tuple[float, float] = (0.4, 0.8),
-    octaves: int = OCTAVES,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Random regions (H,W) bool: where the size of `random_perlin` is above a threshold drawn from a range."""
-    noise = random_perlin(size, octaves=octaves, generator=generator)
+    noise = random_perlin(size, generator=generator)
     low, high = thresholds
     return noise.abs() > low + (high - low) * torch.rand((), generator=generator)
 

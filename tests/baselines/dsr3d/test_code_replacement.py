@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from threedzal.baselines.dsr3d.code_replacement import (
+    changed,
     disturb,
     in_cells,
     replace_codes,
@@ -80,3 +81,30 @@ def test_without_a_mask_nothing_is_disturbed_and_with_one_the_truth_tells_where(
         outside = codes.mask[0, 0, ::8, ::8] == 0  # cells of lo
         changed = (codes.lo[0] != codes.normal_lo[0]).any(0)
         assert not (changed & outside).any()
+
+
+def test_the_truth_can_leave_out_what_the_drawing_does_not_show(mask):
+    """The codes are the same whatever is asked to be visible: only the truth shrinks, to where the drawings differ."""
+    torch.manual_seed(0)
+    network = DADANetwork(hidden=16, layers=1, residual=8, codes=30, width=8)
+    image = torch.rand(2, 4, 32, 32)
+    network(image)  # the codebooks start at vectors of this batch: many codes are in use
+    network.eval()
+    everything = disturb(network, image, mask, generator=drawn(1))
+    drawings = [network.decode(*pair) for pair in ((everything.lo, everything.hi), (image_codes(network, image)))]
+    difference = (drawings[0] - drawings[1]).abs().amax(1, keepdim=True)
+    assert torch.equal(changed(network, everything), difference)
+    inside = difference[everything.mask.bool()]
+    for share in (0.2, 0.5, 0.9):
+        least = inside.quantile(share).item()
+        codes = disturb(network, image, mask, visible=least, generator=drawn(1))
+        assert torch.equal(codes.lo, everything.lo) and torch.equal(codes.hi, everything.hi)
+        assert torch.equal(codes.mask.bool(), everything.mask.bool() & (difference >= least))
+        assert 0 < codes.mask.sum() < everything.mask.sum()
+
+
+def image_codes(network, image):
+    """Both levels, quantised, of the picture as it is."""
+    quarter, features = network.features_lo(image)
+    lo = network.quantizer_lo(features)[0]
+    return lo, network.quantizer_hi(network.features_hi(quarter, lo))[0]

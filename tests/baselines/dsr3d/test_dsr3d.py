@@ -74,6 +74,17 @@ def test_a_map_is_the_mean_of_the_probability_and_the_score_its_maximum(method, 
     torch.testing.assert_close(smooth, F.avg_pool2d(sharp[:, None], 5, stride=1, padding=2)[:, 0])
 
 
+def test_on_the_object_nothing_beside_it_adds_to_a_map(method, scan):
+    method.eval()
+    method.hparams.window = 1
+    everywhere, _ = method.anomaly(scan)
+    method.hparams.on_object = True
+    alone, score = method.anomaly(scan)
+    assert everywhere[~scan.object].amin() > 0
+    torch.testing.assert_close(alone, everywhere * scan.object)
+    torch.testing.assert_close(score, everywhere.masked_fill(~scan.object, 0).flatten(1).amax(1))
+
+
 def test_training_moves_the_detector_and_not_the_autoencoder(method, scan):
     method.train()
     before = {name: value.clone() for name, value in method.state_dict().items()}

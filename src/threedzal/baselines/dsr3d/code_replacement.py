@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +23,18 @@ class Disturbed:
     hi: Tensor  # (B,D,H/4,W/4)
     normal_lo: Tensor
     normal_hi: Tensor
-    mask: Tensor  # (B,1,H,W) float32, 1 in the cells whose codes were replaced
+    mask: Tensor  # (B,1,H,W) float32, 1 where codes were replaced, in whole cells, and the drawing shows it
 
 
 @torch.no_grad()
-def disturb(network: DADANetwork, image: Tensor, mask: Tensor, *, generator: torch.Generator) -> Disturbed:
+def disturb(
+    network: DADANetwork, image: Tensor, mask: Tensor, *, visible: float = 0.0, generator: torch.Generator
+) -> Disturbed:
     """Encode pictures and replace codes inside the mask: of both levels, or of either.
 
     Args:
         network: In eval mode. image: (B,C,H,W). mask: (B,1,H,W) float32, 0 or 1; all 0 leaves a picture as it is.
+        visible: Pixels whose drawing changes by less than this, of 1, are left out of the truth.
         generator: On the CPU.
     """
     quarter, features_lo = network.features_lo(image)
@@ -44,13 +47,20 @@ def disturb(network: DADANetwork, image: Tensor, mask: Tensor, *, generator: tor
     both = replace_codes(after, hi_after, network.quantizer_hi.codebook, mask, generator=generator)
     hi_replaced = replace_codes(features_hi, hi, network.quantizer_hi.codebook, mask, generator=generator)
     kind = torch.randint(4, (len(image), 1, 1, 1), generator=generator).to(image.device)  # 0, 1: both; 2: lo; 3: hi
-    return Disturbed(
+    codes = Disturbed(
         lo=torch.where(kind == 3, lo, lo_replaced),
         hi=torch.where(kind < 2, both, torch.where(kind == 2, hi, hi_replaced)),
         normal_lo=lo,
         normal_hi=hi,
         mask=torch.where(kind == 3, in_cells(mask, hi), in_cells(mask, lo)),
     )
+    return replace(codes, mask=codes.mask * (changed(network, codes) >= visible)) if visible else codes
+
+
+def changed(network: DADANetwork, codes: Disturbed) -> Tensor:
+    """(B,1,H,W): how much the drawing of the codes with anomalies differs from the one without, in any channel."""
+    with_anomalies, without = network.decode(codes.lo, codes.hi), network.decode(codes.normal_lo, codes.normal_hi)
+    return (with_anomalies - without).abs().amax(1, keepdim=True)
 
 
 def replace_codes(

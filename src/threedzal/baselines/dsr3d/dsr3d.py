@@ -43,6 +43,9 @@ class DSR3D(MapModule):
         rotation: Most degrees by which a training scan is turned.
         good: Share of the training scans that are left without anomalies.
         mask_thresholds: Range of the threshold above which Perlin noise is an anomaly.
+        visible: Least change of the drawing, of 1, that is an anomaly; 0, the paper: wherever a code was replaced.
+            The codes of a small autoencoder hold much that hardly shows.
+        on_object: Let nothing beside the object's silhouette be an anomaly; as released, the map is of all pixels.
         w_image: Weight of the object decoder's reconstruction loss.
         w_l1: Weight of the map's L1 loss, which the released code has beside the focal loss; 0 is the paper's.
         lr: Of Adam; a tenth from 80 % of the epochs on.
@@ -58,6 +61,8 @@ class DSR3D(MapModule):
         rotation: float = 15.0,
         good: float = 0.5,
         mask_thresholds: tuple[float, float] = (0.4, 0.8),
+        visible: float = 0.0,
+        on_object: bool = False,
         w_image: float = 10.0,
         w_l1: float = 1.0,
         lr: float = 2e-4,
@@ -104,6 +109,8 @@ class DSR3D(MapModule):
         hi = self.dada.quantizer_hi(self.dada.features_hi(quarter, lo))[0]
         *_, logits = self._restored(lo, hi)
         probability = logits.float().softmax(1)[:, 1:]
+        if self.hparams.on_object:
+            probability = probability * scan.object[:, None]
         side = self.hparams.window
         smooth = F.avg_pool2d(probability, side, stride=1, padding=side // 2)[:, 0]
         return smooth, smooth.flatten(1).amax(1)
@@ -127,7 +134,8 @@ class DSR3D(MapModule):
         image, inside = scan_image(scan, with_colour=self.uses_rgb), scan.valid[:, None].float()
         if stage == "train":
             image, inside = turned(image, inside, most=self.hparams.rotation, generator=generator)
-        codes = disturb(self.dada, image, self._mask(inside, generator), generator=generator)
+        mask = self._mask(inside, generator)
+        codes = disturb(self.dada, image, mask, visible=self.hparams.visible, generator=generator)
         restored_lo, restored_hi, picture, logits = self._restored(codes.lo, codes.hi)
         probability = logits.float().softmax(1)[:, 1:]
         values = {
