@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from threedzal.protocol import Job, JobFolder, run_jobs
-from threedzal.protocol.runner import arguments, run_job
+from threedzal.protocol.runner import run_job
+from threedzal.protocol.stage import arguments
 
 PATIENCE = 60  # seconds until a process that does nothing is given up
 
