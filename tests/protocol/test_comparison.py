@@ -11,11 +11,12 @@ import tifffile
 from PIL import Image
 
 from threedzal.cli import main
-from threedzal.comparison import Comparison, MethodEntry, Pair, Spread, read_methods, read_pairs, summarise
+from threedzal.comparison import Comparison, MethodEntry, Pair, read_methods, read_pairs, summarise
 from threedzal.comparison.pictures import choose_scans
 from threedzal.comparison.tables import markdown, runs_csv, table_csv, text
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
+from threedzal.figures import Spread
 from threedzal.protocol import Result
 
 PAIRS = (Pair(("a",), ("b", "c")), Pair(("b",), ("b",)))

@@ -9,18 +9,19 @@ from torch import Tensor
 
 from threedzal.data.scan import ScanRecord
 from threedzal.detector import ScanScores
+from threedzal.figures import short_label_of
 
 ROWS = ("fused", "distance", "classification", "both", "batch", "foreground")
-COLUMNS = {
-    "aupro_0.3": "AUPRO 0.3",
-    "aupro_0.05": "AUPRO 0.05",
-    "object_aupro_0.3": "object 0.3",
-    "object_aupro_0.05": "object 0.05",
-    "pixel_auroc": "pixel AUROC",
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "best_f1": "best F1",
-}
+COLUMNS = (
+    "aupro_0.3",
+    "aupro_0.05",
+    "object_aupro_0.3",
+    "object_aupro_0.05",
+    "pixel_auroc",
+    "image_auroc",
+    "image_ap",
+    "best_f1",
+)
 Curve = tuple["torch.Tensor", "torch.Tensor"]
 
 
@@ -123,8 +124,8 @@ def _print(results: TestResults, title: str) -> None:
     table = Table(title=title)
     table.add_column("class")
     table.add_column("score")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
+    for column in COLUMNS:
+        table.add_column(short_label_of(column), justify="right")
     for name, values in {**results.metrics, "mean": results.mean()}.items():
         rows = [row for row in ROWS if f"{row}/aupro_0.3" in values]
         for row in rows:

@@ -9,8 +9,9 @@ import numpy as np
 
 from threedzal.comparison.pictures import ScanRow
 from threedzal.comparison.plan import Comparison
-from threedzal.comparison.summary import METRICS, Group, Row, Spread
+from threedzal.comparison.summary import Group, Row
 from threedzal.comparison.tables import COSTS, NOTE, costs, is_best, tests_done, used_metrics
+from threedzal.figures import Spread, label_of
 from threedzal.protocol import Failure, Job
 from threedzal.report.content import pixel_overlap
 from threedzal.report.gallery import class_limits, truth_picture, with_truth
@@ -52,7 +53,7 @@ def comparison_page(
 
 
 def _table(each: Group, metrics: Sequence[str]) -> str:
-    heads = ["method", *(METRICS[m] for m in metrics), *COSTS.values(), "tests"]
+    heads = ["method", *map(label_of, metrics), *COSTS.values(), "tests"]
     return table(heads, [group("".join(_row(each, one, metrics) for one in each.rows))])
 
 

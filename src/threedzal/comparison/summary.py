@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from threedzal.comparison.plan import Comparison
+from threedzal.figures import FLOOR, Spread
 from threedzal.protocol import Result
 
-METRICS = {
-    "object_aupro_0.3": "object-only AUPRO 0.3",
-    "object_aupro_0.05": "object-only AUPRO 0.05",
-    "aupro_0.3": "AUPRO 0.3",
-    "aupro_0.05": "AUPRO 0.05",
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "best_f1": "best F1",
-}
-FLOOR = "foreground"
+COLUMNS = (
+    "object_aupro_0.3",
+    "object_aupro_0.05",
+    "aupro_0.3",
+    "aupro_0.05",
+    "image_auroc",
+    "image_ap",
+    "pixel_auroc",
+    "best_f1",
+)
 ZERO_SHOT = "fused"
 TRANSDUCTIVE = ("transductive/both", "transductive/batch")  # scores that have seen the whole test set
 SETTINGS = {
@@ -28,22 +26,6 @@ SETTINGS = {
     "in_class": "In-class: learned on good scans of the class that is tested",
     "transductive": "Transductive: the whole test set is seen, unlabelled, before a scan of it is judged",
 }
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A mean, and the standard deviation of the single values; None of one value."""
-
-    mean: float
-    deviation: float | None = None
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """None where there is no value; what is not defined (NaN) counts for nothing."""
-        values = [value for value in values if value is not None and math.isfinite(value)]
-        if not values:
-            return None
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 @dataclass
@@ -124,7 +106,7 @@ def tests(comparison: Comparison, results: Results, method: str, score: str, pai
         for seed in comparison.seeds:
             result = results.get((method, str(pair), seed))
             for values in (result.metrics.get(name, {}) for name in pair.test) if result else ():
-                own = {metric: values[f"{score}/{metric}"] for metric in METRICS if f"{score}/{metric}" in values}
+                own = {metric: values[f"{score}/{metric}"] for metric in COLUMNS if f"{score}/{metric}" in values}
                 found += [own] if own else []
     return found
 
@@ -137,7 +119,7 @@ def _row(comparison: Comparison, results: Results, method: str, score: str, pair
     name = f"{method} ({score.rpartition('/')[2]})" if score.startswith("transductive/both") else method
     return Row(
         name,
-        {metric: spread for metric in METRICS if (spread := Spread.of(values.get(metric) for values in found))},
+        {metric: spread for metric in COLUMNS if (spread := Spread.of(values.get(metric) for values in found))},
         done=len(found),
         wanted=sum(len(pair.test) for pair in pairs) * len(comparison.seeds),
         fit_seconds=Spread.of(result.fit_seconds for result in costs),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from threedzal.comparison.plan import Comparison
-from threedzal.comparison.summary import METRICS, Group, Results, Row, Spread
+from threedzal.comparison.summary import COLUMNS, Group, Results, Row
+from threedzal.figures import Spread, csv_text, label_of, markdown_table, short_label_of
+from threedzal.protocol.files import results_csv
 
 COSTS = {
     "fit_seconds": "fit, s",
@@ -23,15 +24,12 @@ NOTE = (
 
 def used_metrics(groups: Sequence[Group]) -> list[str]:
     """Those that any row has."""
-    return [metric for metric in METRICS if any(metric in row.metrics for group in groups for row in group.rows)]
+    return [metric for metric in COLUMNS if any(metric in row.metrics for group in groups for row in group.rows)]
 
 
 def figure(spread: Spread | None, *, digits: int = 3) -> str:
     """`0.743 ± 0.021`, or a dash."""
-    if spread is None:
-        return "-"
-    text = f"{spread.mean:.{digits}f}"
-    return text if spread.deviation is None else f"{text} ± {spread.deviation:.{digits}f}"
+    return "-" if spread is None else spread.text(digits)
 
 
 def costs(row: Row) -> list[str]:
@@ -56,13 +54,13 @@ def markdown(groups: Sequence[Group]) -> str:
     """GitHub's Markdown, a table a setting; the best of each column in bold."""
     metrics, parts = used_metrics(groups), []
     for group in groups:
-        header = ["method", *(METRICS[m] for m in metrics), *COSTS.values(), "tests"]
-        lines = [f"**{group.title}**", "", _line(header), _line(["---"] * len(header))]
+        header = ["method", *map(label_of, metrics), *COSTS.values(), "tests"]
+        lines = []
         for row in group.rows:
             cells = [figure(row.metrics.get(m)) for m in metrics]
             cells = [f"**{c}**" if is_best(group, row, m) else c for c, m in zip(cells, metrics, strict=True)]
-            lines.append(_line([row.name, *cells, *costs(row), tests_done(row)]))
-        parts.append("\n".join(lines))
+            lines.append([row.name, *cells, *costs(row), tests_done(row)])
+        parts.append(f"**{group.title}**\n\n{markdown_table(header, lines)}")
     return "\n\n".join([*parts, NOTE]) + "\n"
 
 
@@ -76,7 +74,7 @@ def text(groups: Sequence[Group], *, width: int = 150) -> str:
     for group in groups:
         table = Table(title=group.title, title_justify="left")
         table.add_column("method", overflow="fold")
-        for title in (*(METRICS[m].replace("object-only AUPRO", "object") for m in metrics), *COSTS.values(), "tests"):
+        for title in (*(short_label_of(m) for m in metrics), *COSTS.values(), "tests"):
             table.add_column(title, justify="right")
         for row in group.rows:
             cells = [figure(row.metrics.get(m)).replace(" ± ", "\n± ") for m in metrics]
@@ -98,31 +96,18 @@ def table_csv(groups: Sequence[Group]) -> str:
             values = [v for s in numbers for v in ((s.mean, s.deviation) if s else (None, None))]
             spent = [spread and spread.mean for spread in (row.fit_seconds, row.milliseconds_a_scan, row.fitted_bytes)]
             lines.append([group.setting, row.name, row.done, row.wanted, *values, *spent])
-    return _csv(header, lines)
+    return csv_text(header, lines)
 
 
 def runs_csv(comparison: Comparison, results: Results) -> str:
     """Every figure of every test, one a line: method, train, test, seed, score, defect kind, metric, value."""
-    lines = []
-    for method in comparison.methods:
-        for pair in comparison.pairs:
-            for seed in comparison.seeds:
-                result = results.get((method.name, str(pair), seed))
-                for name in pair.test if result else ():
-                    for key, value in result.metrics.get(name, {}).items():
-                        score, _, metric = key.rpartition("/")
-                        score, _, defect = score.partition("/defect/")
-                        lines.append([method.name, "+".join(pair.train), name, seed, score, defect, metric, value])
-    return _csv(["method", "train", "test", "seed", "score", "defect", "metric", "value"], lines)
-
-
-def _csv(header: Sequence[str], lines: Iterable[Sequence]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return stream.getvalue()
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return results_csv(
+        {
+            (method.name, pair.train, name, seed): result
+            for method in comparison.methods
+            for pair in comparison.pairs
+            for seed in comparison.seeds
+            if (result := results.get((method.name, str(pair), seed)))
+            for name in pair.test
+        }
+    )

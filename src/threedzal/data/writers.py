@@ -1,7 +1,5 @@
 """What `predict` leaves on disk: a float32 map and an overlay a scan, a cloud with scores, and one table of scores."""
 
-import csv
-import io
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from threedzal.data.readers.cloud import CLOUD_SUFFIXES
 from threedzal.data.readers.ply import write_scored_ply
 from threedzal.data.record import ScanRecord
 from threedzal.errors import UserError
+from threedzal.figures import csv_text
 from threedzal.files import atomic_path, write_text
 
 _MOSTLY = 0.9  # of the points scored: what is less is told
@@ -98,11 +97,8 @@ def write_scores_csv(folder: str | Path, rows: Iterable[Mapping[str, Any]], *, n
     """
     rows = [dict(row) for row in rows]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return write_text(Path(folder) / name, text.getvalue())
+    text = csv_text(columns, ([row.get(column) for column in columns] for row in rows))
+    return write_text(Path(folder) / name, text)
 
 
 def as_map(values: Any) -> np.ndarray:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from threedzal.figures import csv_text
 from threedzal.files import write_text
 from threedzal.protocol.folder import JobFolder, Result
 from threedzal.protocol.plan import Plan
@@ -48,7 +47,7 @@ def results_csv(results: Results) -> str:
             score, _, metric = name.rpartition("/")
             score, _, defect = score.partition("/defect/")
             rows.append([method, "+".join(train), test, seed, score, defect, metric, value])
-    return _csv(["method", "train", "test", "seed", "score", "defect", "metric", "value"], rows)
+    return csv_text(["method", "train", "test", "seed", "score", "defect", "metric", "value"], rows)
 
 
 def costs_csv(results: Results) -> str:
@@ -62,12 +61,4 @@ def costs_csv(results: Results) -> str:
         costs = [r.fit_seconds, r.test_seconds, r.milliseconds_a_scan, r.fitted_bytes]
         rows.append([method, "+".join(train), "+".join(names), seed, *costs])
     columns = ["fit_seconds", "test_seconds", "milliseconds_a_scan", "fitted_bytes"]
-    return _csv(["method", "train", "test", "seed", *columns], rows)
-
-
-def _csv(header: list[str], rows: list[list]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(["method", "train", "test", "seed", *columns], rows)

@@ -6,7 +6,8 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from threedzal.protocol.tables import FLOOR, Cell, Table
+from threedzal.figures import FLOOR, markdown_table
+from threedzal.protocol.tables import Cell, Table
 
 MISSING = "—"  # noqa: RUF001
 LEGEND = (
@@ -51,9 +52,8 @@ def markdown(tables: Sequence[Table]) -> str:
         header = (
             [f"{group}: {name}" for group, name in zip(groups, table.header, strict=True)] if groups else table.header
         )
-        lines = [f"**{table.title}**", "", _row([table.corner, *header]), _row(["---"] * (len(header) + 1))]
-        lines += [_row([name, *(_text(cell, MARKDOWN) for cell in cells)]) for name, cells in table.rows]
-        parts.append("\n".join(lines))
+        lines = [[name, *(_text(cell, MARKDOWN) for cell in cells)] for name, cells in table.rows]
+        parts.append(f"**{table.title}**\n\n{markdown_table([table.corner, *header], lines)}")
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
@@ -122,9 +122,7 @@ def _text(cell: Cell, style: _Style) -> str:
     if cell.ours is None:
         text = style.missing
     else:
-        text = f"{cell.ours.value:.1f}"
-        if cell.ours.spread is not None:
-            text += f"{style.plus_minus}{cell.ours.spread:.1f}"
+        text = cell.ours.text(1, between=style.plus_minus)
         text = style.bold(text) if cell.best else text
     notes = [] if cell.paper is None else [f"{cell.paper:.1f}"]
     if cell.difference is not None:
@@ -133,10 +131,6 @@ def _text(cell: Cell, style: _Style) -> str:
     if cell.missing and cell.missing != "missing":
         notes.append(cell.missing)
     return f"{text} {style.small('(' + ', '.join(notes) + ')')}" if notes else text
-
-
-def _row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
 
 
 def _tex(text: str) -> str:

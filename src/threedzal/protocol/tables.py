@@ -6,38 +6,17 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from threedzal.figures import FLOOR, Spread, label_of
 from threedzal.protocol.folder import Result
 from threedzal.protocol.paper import MEAN, Key, paper_numbers
 from threedzal.protocol.plan import Plan, TablePlan
 
-FLOOR = "foreground"  # the row of a test's metrics that knows nothing of defects
-METRICS = {
-    "aupro_0.3": "AUPRO 0.3 (%)",
-    "aupro_0.05": "AUPRO 0.05 (%)",
-    "aupro_0.01": "AUPRO 0.01 (%)",
-    "object_aupro_0.3": "object-only AUPRO 0.3 (%)",
-    "object_aupro_0.05": "object-only AUPRO 0.05 (%)",
-    "image_auroc": "image AUROC (%)",
-    "image_ap": "image AP (%)",
-    "pixel_auroc": "pixel AUROC (%)",
-    "pixel_ap": "pixel AP (%)",
-    "best_f1": "best F1 (%)",
-}
-
-
-@dataclass(frozen=True)
-class Number:
-    """Per cent: a mean over seeds, and its standard deviation where there are several."""
-
-    value: float
-    spread: float | None = None
-
 
 @dataclass(frozen=True)
 class Cell:
-    """Ours, the paper's, and what is still missing of ours (`3 of 9`); `none` for a cell that is not meant to be."""
+    """Ours and the paper's in per cent, and what is still missing of ours (`3 of 9`); `none`: not meant to be."""
 
-    ours: Number | None = None
+    ours: Spread | None = None
     paper: float | None = None
     missing: str = ""
     best: bool = False
@@ -45,7 +24,7 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        return None if self.ours is None or self.paper is None else self.ours.value - self.paper
+        return None if self.ours is None or self.paper is None else self.ours.mean - self.paper
 
 
 @dataclass
@@ -87,11 +66,10 @@ class Scores:
             there = sum(bool(values) for values in found.values())
             return Cell(missing=f"{there} of {len(tests)}" if len(tests) > 1 else "missing")
         means = [statistics.fmean(values[seed] for values in found.values()) for seed in whole]
-        lacking = len(self.plan.seeds) - len(whole)
-        return Cell(
-            Number(statistics.fmean(means), statistics.stdev(means) if len(means) > 1 else None),
-            missing=f"{len(whole)} of {len(self.plan.seeds)} seeds" if lacking else "",
-        )
+        if (ours := Spread.of(means)) is None:
+            return Cell(missing="not defined")
+        lacking = len(whole) < len(self.plan.seeds)
+        return Cell(ours, missing=f"{len(whole)} of {len(self.plan.seeds)} seeds" if lacking else "")
 
     def _by_seed(self, method: str, train: tuple[str, ...], test: str, name: str) -> dict[int, float]:
         values = {}
@@ -114,7 +92,7 @@ def _pairs(plan: Plan, table: TablePlan, scores: Scores) -> Iterable[Table]:
     paper = _paper(table)
     for metric in table.metrics:
         header = [*plan.test, *(f"mean {name}" for name in (table.of, *(m for m in plan.methods if m != table.of)))]
-        title = f"{_title(plan, table)}: {METRICS.get(metric, metric)}"
+        title = f"{_title(plan, table)}: {_per_cent(metric)}"
         made = Table(title, "train \\ test", header)
         for train in plan.train:
             row = []
@@ -139,7 +117,7 @@ def _methods(plan: Plan, table: TablePlan, scores: Scores) -> Iterable[Table]:
         _title(plan, table),
         "method",
         ["+".join(train) for _, train in columns],
-        groups=[(len(plan.train), METRICS.get(metric, metric)) for metric in table.metrics],
+        groups=[(len(plan.train), _per_cent(metric)) for metric in table.metrics],
     )
     ranked = [_ranked(plan, scores, train, MEAN, metric, _paper(table)) for metric, train in columns]
     made.rows += [(method, [cells[method] for cells in ranked]) for method in plan.methods]
@@ -153,7 +131,7 @@ def _training(plan: Plan, table: TablePlan, scores: Scores) -> Iterable[Table]:
         _title(plan, table),
         "training classes",
         [method for _ in table.metrics for method in plan.methods],
-        groups=[(len(plan.methods), METRICS.get(metric, metric)) for metric in table.metrics],
+        groups=[(len(plan.methods), _per_cent(metric)) for metric in table.metrics],
     )
     test = plan.test[0] if len(plan.test) == 1 else MEAN
     for train in plan.train:
@@ -167,14 +145,14 @@ def _training(plan: Plan, table: TablePlan, scores: Scores) -> Iterable[Table]:
 def _ranked(plan: Plan, scores: Scores, train, test: str, metric: str, paper: Mapping[Key, float]) -> dict[str, Cell]:
     """{method: cell} of what may be compared, with the paper's numbers; the best of several is marked."""
     cells = {method: scores.cell(method, train, test, metric) for method in plan.methods}
-    values = [cell.ours.value for cell in cells.values() if cell.ours is not None]
+    values = [cell.ours.mean for cell in cells.values() if cell.ours is not None]
     complete = test != MEAN or _covers(plan, train)  # a mean over fewer classes is not the paper's
     return {
         method: Cell(
             cell.ours,
             paper.get((method, tuple(sorted(train)), test, metric)) if complete else None,
             cell.missing,
-            best=len(values) > 1 and cell.ours is not None and round(cell.ours.value, 1) == round(max(values), 1),
+            best=len(values) > 1 and cell.ours is not None and round(cell.ours.mean, 1) == round(max(values), 1),
         )
         for method, cell in cells.items()
     }
@@ -186,14 +164,18 @@ def _covers(plan: Plan, train: tuple[str, ...]) -> bool:
 
 
 def _mean(cells: list[Cell]) -> Cell:
-    numbers = [cell.ours.value for cell in cells if cell.ours is not None]
+    numbers = [cell.ours.mean for cell in cells if cell.ours is not None]
     if len(numbers) < len(cells):
         return Cell(missing=f"{len(numbers)} of {len(cells)}")
-    return Cell(Number(statistics.fmean(numbers)))
+    return Cell(Spread(statistics.fmean(numbers)))
 
 
 def _paper(table: TablePlan) -> Mapping[Key, float]:
     return paper_numbers(table.paper) if table.paper else {}
+
+
+def _per_cent(metric: str) -> str:
+    return f"{label_of(metric)} (%)"
 
 
 def _title(plan: Plan, table: TablePlan) -> str:

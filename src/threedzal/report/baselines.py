@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threedzal.errors import UserError
-from threedzal.report.content import FLOOR, Table
+from threedzal.figures import FLOOR
+from threedzal.report.content import Table
 
 
 def read_baselines(sources: Sequence[str], *, counts: Mapping[str, Mapping[str, int]]) -> Table:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from threedzal.figures import FLOOR
+
 Curve = tuple[np.ndarray, np.ndarray]  # x and y, both (n,)
 Table = dict[str, dict[str, dict[str, float]]]  # {row or class: {class or defect: {metric: value}}}
 
@@ -15,19 +17,6 @@ ROWS = {
     "both": "batch and training bank",
     "batch": "batch alone",
     "foreground": "foreground (floor)",
-}
-FLOOR = "foreground"
-METRICS = {
-    "object_aupro_0.3": "object-only AUPRO 0.3",
-    "object_aupro_0.05": "object-only AUPRO 0.05",
-    "aupro_0.3": "AUPRO 0.3",
-    "aupro_0.05": "AUPRO 0.05",
-    "aupro_0.01": "AUPRO 0.01",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "best_f1": "best F1",
 }
 
 

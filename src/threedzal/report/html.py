@@ -4,19 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from threedzal.report.content import METRICS
-
 
 def section(title: str, body: str, notes: str = "") -> str:
     """A titled part of the page; nothing where its body is empty."""
     if not body:
         return ""
     return f"<section><h2>{title}</h2>{body}{f'<p class=note>{notes}</p>' if notes else ''}</section>"
-
-
-def label_of(metric: str) -> str:
-    """`image_auroc` -> `image AUROC`; a name not known here, with spaces."""
-    return METRICS.get(metric, metric.replace("_", " "))
 
 
 def number(value: float | None, digits: int = 3) -> str:

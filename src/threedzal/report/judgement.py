@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threedzal.report.content import FLOOR, ReportData, ScanOutcome, mean_of
+from threedzal.figures import FLOOR
+from threedzal.report.content import ReportData, ScanOutcome, mean_of
 
 SORTING = (  # lowest image AUROC, and what it is worth in words
     (0.95, "It tells defective scans from good ones reliably"),

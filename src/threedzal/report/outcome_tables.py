@@ -2,8 +2,9 @@
 
 from html import escape
 
+from threedzal.figures import label_of
 from threedzal.report.content import ReportData, ScanOutcome
-from threedzal.report.html import badge, group, label_of, number, percent, row, section, table
+from threedzal.report.html import badge, group, number, percent, row, section, table
 from threedzal.report.judgement import Share, by_kind, confusion, found
 from threedzal.report.tables import metric_columns
 

@@ -1,12 +1,11 @@
 """The content of a report as JSON and CSV, for spreadsheets and for other reports to compare with."""
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from threedzal.figures import csv_text
 from threedzal.report.content import ReportData, with_mean
 
 
@@ -43,7 +42,7 @@ def metrics_csv(data: ReportData) -> str:
     for class_name, kinds in data.defects.items():
         for kind, values in kinds.items():
             lines += [("zero-shot", data.main_row, class_name, kind, metric, float(v)) for metric, v in values.items()]
-    return _csv(("setting", "method", "class", "defect", "metric", "value"), lines)
+    return csv_text(("setting", "method", "class", "defect", "metric", "value"), lines)
 
 
 def scans_csv(data: ReportData) -> str:
@@ -52,7 +51,7 @@ def scans_csv(data: ReportData) -> str:
         (s.key, s.class_name, s.kind, s.label, float(s.score), "" if data.threshold is None else data.threshold, s.word)
         for s in data.judged
     )
-    return _csv(("scan", "class", "defect", "label", "score", "threshold", "verdict"), lines)
+    return csv_text(("scan", "class", "defect", "label", "score", "threshold", "verdict"), lines)
 
 
 def curves_csv(data: ReportData) -> str:
@@ -64,15 +63,7 @@ def curves_csv(data: ReportData) -> str:
         for name, (xs, ys) in classes.items()
         for x, y in zip(xs, ys, strict=True)
     )
-    return _csv(("curve", "class", "x", "y"), lines)
-
-
-def _csv(heads: tuple[str, ...], lines: Iterable[tuple]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(heads)
-    table.writerows(lines)
-    return text.getvalue()
+    return csv_text(("curve", "class", "x", "y"), lines)
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from threedzal.report.content import FLOOR, METRICS, ROWS, ReportData, mean_of, with_mean
-from threedzal.report.html import group, label_of, number, row, section, table
+from threedzal.figures import FLOOR, METRICS, label_of
+from threedzal.report.content import ROWS, ReportData, mean_of, with_mean
+from threedzal.report.html import group, number, row, section, table
 from threedzal.report.judgement import Share, found, passed
 
 HEADLINES = ("object_aupro_0.3", "aupro_0.3", "image_auroc")

@@ -6,10 +6,10 @@ import io
 
 import numpy as np
 
+from threedzal.figures import label_of, markdown_table
 from threedzal.report.content import ReportData, with_mean
 from threedzal.report.curves import figures, png_bytes
 from threedzal.report.gallery import class_limits, panel_png
-from threedzal.report.html import label_of
 from threedzal.report.judgement import verdict
 from threedzal.report.tables import metric_columns, row_title
 
@@ -46,16 +46,10 @@ def _metrics(data: ReportData) -> str:
     ]
     columns = metric_columns(values for *_, values in rows)
     lines = [[m, c, *(f"{v[k]:.3f}" if k in v else "" for k in columns)] for m, c, v in rows]
-    return _markdown(["method", "class", *map(label_of, columns)], lines)
+    return markdown_table(["method", "class", *map(label_of, columns)], lines) if lines else ""
 
 
 def _scans(data: ReportData) -> str:
     scans = sorted(data.judged, key=lambda scan: -scan.score)
     lines = [[scan.key, scan.kind, f"{scan.score:.4g}", scan.word] for scan in scans]
-    return _markdown(["scan", "defect", "score", "verdict"], lines)
-
-
-def _markdown(heads: list[str], lines: list[list[str]]) -> str:
-    if not lines:
-        return ""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *lines))
+    return markdown_table(["scan", "defect", "score", "verdict"], lines) if lines else ""
