@@ -30,10 +30,11 @@ from threedzal.data.patches import grid_patches
 from threedzal.data.scan import ScanPreparation, ScanRecord, prepare_scan
 from threedzal.features import RGBFeatures, fpfh, fpfh_grid
 from threedzal.files import write_text
+from threedzal.maps import realign
 from threedzal.memory import BankRows, MemoryBank, RowOptions
 from threedzal.memory.coreset import choose
 from threedzal.metrics import ScanMetrics, aupro
-from threedzal.scoring import realign, reweighted_score
+from threedzal.scoring import reweighted_score
 
 WIDTH = 417  # numbers of a patch: ResNet-18's layers 2 and 3, FPFH
 TOLERANCE = 0.2  # of an exponent, before it is called too large
@@ -167,7 +168,7 @@ def maps(side: int) -> Work:
 
 
 def overlap(side: int) -> Work:
-    drawn, truth = anomaly_maps(20, side)
+    drawn, truth = anomaly_maps(100, side)
     return lambda: aupro(drawn, truth)
 
 
@@ -180,12 +181,12 @@ CURVES = [
     Curve("nearest rows of a scan", ROWS, (10**4, 10**5, 10**6), (1000, 4000), search, 1, "patches x rows", 2),
     Curve("reweighting of a scan", ROWS, (10**4, 10**5, 10**6), (1000, 4000), reweighting, 1, "the bank, once", 2),
     Curve("background", SIDES, (224, 448, 800), FEW_SIDES, background, 2, "pixels", 2),
-    Curve("FPFH", SIDES, (224, 448, 800), FEW_SIDES, descriptor, 2, "points x neighbours"),
+    Curve("FPFH", SIDES, (224, 448, 800), FEW_SIDES, descriptor, 2, "points x neighbours", 3),
     Curve("pooling to patches", SIDES, (224, 448, 800), FEW_SIDES, pooling, 2, "pixels", 3),
     Curve("patches of points", SIDES, (224, 448, 800), FEW_SIDES, point_patches, 2, "patches x log points", 2),
     Curve("image network", SIDES, (224, 448, 800), FEW_SIDES, picture, 2, "pixels", 2),
     Curve("map: resize and blur", SIDES, (224, 448, 800), FEW_SIDES, maps, 2, "pixels", 3),
-    Curve("AUPRO of 20 maps", SIDES, (224, 448, 800), FEW_SIDES, overlap, 2, "one sort of all pixels", 2),
+    Curve("AUPRO of 100 maps", SIDES, (224, 448, 800), FEW_SIDES, overlap, 2, "one sort of all pixels", 2),
 ]  # fmt: skip
 
 

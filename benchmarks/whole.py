@@ -37,12 +37,13 @@ from threedzal.data.record import ScanRecord
 from threedzal.data.scan import ScanPreparation, cached_fpfh, prepare_scan
 from threedzal.features.rgb import RGBFeatures
 from threedzal.files import write_text
+from threedzal.maps import realign
 from threedzal.memory import MemoryBank
 from threedzal.memory.coreset import choose
 from threedzal.memory.projection import draw_projection, project
 from threedzal.metrics.aupro import rank_regions, split_pixels
 from threedzal.metrics.ranking import area, auroc, curve, rank, sorted_scores
-from threedzal.scoring import realign, reweighted_score
+from threedzal.scoring import reweighted_score
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "btf.yaml"
 SIZE, GRID, BLUR = 224, 28, 4.0

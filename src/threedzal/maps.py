@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from threedzal.banded import banded_product
 from threedzal.memory.distances import full_precision
+
+BLOCK = 256  # pixels along an axis that are blurred at a time: the paper's 224 are one product
 
 
 def realign(
@@ -37,9 +40,10 @@ def gaussian_blur(maps: Tensor, *, sigma: float = 4.0) -> Tensor:
     """
     if sigma == 0:
         return maps
-    rows, columns = (_blur_matrix(length, sigma).to(maps) for length in maps.shape[1:])
+    rows, columns = (_blur_matrix(length, sigma) for length in maps.shape[1:])
     with full_precision(maps.device):
-        return rows @ maps @ columns.T
+        maps = banded_product(rows, maps, dim=-2, block=BLOCK)
+        return banded_product(columns, maps, dim=-1, block=BLOCK)
 
 
 def blur_in_8_bits(maps: Tensor, *, radius: float = 4.0) -> Tensor:
