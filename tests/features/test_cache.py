@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,17 +57,20 @@ def test_no_folder_keeps_nothing():
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "noise", "empty", "pickle"])
+@pytest.mark.parametrize("damage", ["truncated", "noise", "empty", "pickle", "one bit"])
 def test_a_damaged_file_is_computed_again_with_a_warning(tmp_path, damage):
     cache, key = ArrayCache(tmp_path), digest("scan")
     cache.get_or_compute(key, lambda: {"x": np.arange(1000)})
     path = cache.path(key)
     whole = path.read_bytes()
-    if damage == "pickle":
-        np.savez(path, x=np.array([{"code": "may run"}], dtype=object))
-    else:
-        damaged = {"truncated": whole[: len(whole) // 2], "noise": whole[:100] + b"x" * 900, "empty": b""}
-        path.write_bytes(damaged[damage])
+    damaged = {
+        "truncated": whole[: len(whole) // 2],
+        "noise": whole[:100] + b"x" * 900,
+        "empty": b"",
+        "pickle": pickle.dumps({"code": "may run"}),
+        "one bit": whole[:-1] + bytes([whole[-1] ^ 1]),
+    }
+    path.write_bytes(damaged[damage])
     with pytest.warns(UserWarning, match="computing it again"):
         assert cache.get_or_compute(key, lambda: {"x": np.ones(2)})["x"].tolist() == [1, 1]
     assert cache.get_or_compute(key, never)["x"].tolist() == [1, 1]

@@ -80,7 +80,8 @@ def test_several_may_write_read_and_prune_at_once(tmp_path):
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert not list(tmp_path.rglob("*.tmp"))
-    assert len(kept_files(tmp_path)) <= 5 + 3  # each process may be over the limit by what it has just written
+    ArrayCache(tmp_path, limit=5 * FILE).put(digest("last"), {"x": ARRAY})  # the folder may have been locked all along
+    assert len(kept_files(tmp_path)) <= 5
 
 
 def test_the_command_shows_and_prunes(tmp_path, capsys):

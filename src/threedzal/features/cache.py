@@ -1,9 +1,9 @@
 """Arrays kept on disk by what they were computed from, so that frozen features are computed once.
 
 A key is a digest of everything that decides the result: the input, the options and, through `VERSION`, the code.
-Files are `.npz` without pickle, written under a temporary name and then renamed, so that any number of processes may
-share a folder and none ever reads half a file. A folder has a size that it may grow to: what was not used for longest
-goes first. `threedzal cache` shows and prunes a folder.
+Files are safetensors with a digest of what they hold, written under a temporary name and then renamed, so that any
+number of processes may share a folder and none ever reads half a file, or a damaged one. A folder has a size that it
+may grow to: what was not used for longest goes first. `threedzal cache` shows and prunes a folder.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import os
 import tempfile
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -24,6 +23,7 @@ import xxhash
 
 from threedzal.errors import UserError
 
+SUFFIX = ".safetensors"
 VERSION = 2  # part of every digest: raise it when code behind cached arrays gives other numbers
 
 
@@ -97,7 +97,7 @@ class ArrayCache:
 
     def path(self, key: str) -> Path | None:
         """Where the arrays of `key` stand, or would stand."""
-        return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"
+        return None if self.folder is None else self.folder / key[:2] / f"{key}{SUFFIX}"
 
     def get_or_compute(self, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays kept under `key`, else those of `compute()`, which are then kept.
@@ -117,13 +117,12 @@ class ArrayCache:
         if path is None or not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = _read(path)
             os.utime(path)  # used now; access times are not kept on every disk
             return arrays
         except FileNotFoundError:
             return None  # pruned since
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             warnings.warn(f"Cached file {path} cannot be read ({error}); computing it again.", stacklevel=2)
             return None
 
@@ -154,7 +153,7 @@ class Kept:
 def kept_files(folder: str | Path) -> list[Kept]:
     """All that a cache holds, in no order. Files that other processes remove meanwhile are left out."""
     found = []
-    for path in Path(folder).glob("[0-9a-f][0-9a-f]/*.npz"):
+    for path in Path(folder).glob("[0-9a-f][0-9a-f]/[!.]*"):  # those of earlier versions, too, which nobody reads
         with contextlib.suppress(FileNotFoundError):
             state = path.stat()
             found.append(Kept(path, state.st_size, state.st_mtime))
@@ -191,14 +190,43 @@ def prune(folder: str | Path, limit: float) -> list[Kept]:
         return removed
 
 
+def array_names(path: Path) -> set[str]:
+    """The names of the arrays in a file of a cache; empty where it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return set(file.keys())
+    except (OSError, SafetensorError):
+        return set()
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file; `ValueError` where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            written = (file.metadata() or {}).get("digest")
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    if digest(arrays) != written:
+        raise ValueError("it does not hold what was written")
+    return arrays
+
+
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """All or nothing: a reader sees no file or a whole one."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
-            np.savez(file, **arrays)
+            file.write(save(arrays, metadata={"digest": digest(arrays)}))
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from threedzal.errors import UserError
-from threedzal.features.cache import Kept, kept_files, prune
+from threedzal.features.cache import Kept, array_names, kept_files, prune
 
 WHAT = {"bits": "background masks", "fpfh": "FPFH", "rgb": "RGB features"}  # by the array that stands in the file
 UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
@@ -54,12 +53,8 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _kind(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as file:
-            names = {Path(name).stem for name in file.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return "unreadable"
-    return next((what for name, what in WHAT.items() if name in names), "other")
+    names = array_names(path)
+    return next((what for name, what in WHAT.items() if name in names), "other" if names else "unreadable")
 
 
 def size_in_bytes(text: str) -> float:
