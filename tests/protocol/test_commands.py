@@ -55,9 +55,27 @@ def test_some_of_the_methods(protocol, capsys):
     assert main(["protocol", "run", str(protocol), "--methods", "X"]) == 0
     assert "two: 2 jobs" in capsys.readouterr().out
     main(["protocol", "status", str(protocol)])
+    told = capsys.readouterr().out
+    assert "As last run: seeds [0], methods X, no options" in told and "two: 2 jobs, 2 done" in told
+    main(["protocol", "table", str(protocol)])
+    assert "| X | 50.0 |" in (told := capsys.readouterr().out) and "| Y |" not in told
+    main(["protocol", "status", str(protocol), "--methods", "X,Y"])
     assert "two: 4 jobs, 2 done, 2 waiting" in capsys.readouterr().out
     assert main(["protocol", "run", str(protocol), "--methods", "Z"]) == 2
     assert "there is no method Z; it has X, Y" in capsys.readouterr().err
+
+
+def test_a_method_that_needs_a_file_says_before_anything_begins_how_to_make_it(protocol, tmp_path, capsys):
+    content = json.loads(protocol.read_text())
+    content["methods"]["Y"]["needs"] = {"first.ckpt": "threedzal fit --config first.yaml"}
+    protocol.write_text(json.dumps(content))
+    assert main(["protocol", "run", str(protocol)]) == 2
+    told = capsys.readouterr().err
+    assert "Y needs first.ckpt" in told and "`threedzal fit --config first.yaml`" in told and "--methods" in told
+    assert not list((tmp_path / "out").glob("jobs/*/job.json"))
+    assert main(["protocol", "run", str(protocol), "--methods", "X"]) == 0
+    (tmp_path / "first.ckpt").touch()
+    assert main(["protocol", "run", str(protocol)]) == 2 and "1 of 4 jobs failed" in capsys.readouterr().err
 
 
 def test_one_fit_serves_all_test_classes_where_nothing_is_learned_from_the_others(protocol, tmp_path, capsys):

@@ -53,4 +53,4 @@ def test_data_that_lack_a_class_are_told_before_anything_is_begun(config, tmp_pa
     method = config(data={"root": str(tmp_path / "data")})
     plan = read_plan(config(methods={"X": {"configs": method}}, train=["a"], test=["b"]))
     with pytest.raises(UserError, match=r"has no class b; it has a"):
-        plan.check_classes()
+        plan.check()

@@ -32,6 +32,11 @@ def seeds(text: str) -> list[int]:
     return numbers if "," in text else list(range(numbers[0]))
 
 
+def names(text: str) -> list[str]:
+    """`A,B` is A and B."""
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     number = int(text)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from threedzal.errors import UserError
-from threedzal.protocol.arguments import positive, seeds, split_options
+from threedzal.protocol.arguments import names, positive, seeds, split_options
 from threedzal.protocol.files import write_tables
 from threedzal.protocol.folder import JobFolder
 from threedzal.protocol.plan import Plan, read_plan
@@ -39,12 +39,12 @@ def run(args: Sequence[str]) -> None:
 
 def _run(options: argparse.Namespace, slurm: dict[str, Any], overrides: list[str]) -> None:
     plan = read_plan(options.config, seeds=options.seeds, overrides=overrides, slurm=slurm, out=options.out)
-    plan.check_classes()
+    plan = plan.only(options.methods) if options.methods else plan
+    plan.check()
     plan.folder.mkdir(parents=True, exist_ok=True)
-    said = {"seeds": options.seeds, "overrides": overrides}
+    said = {"seeds": options.seeds, "methods": options.methods, "overrides": overrides}
     (plan.folder / LAST_RUN).write_text(json.dumps(said), encoding="utf-8")
-    chosen = plan.chosen(options.methods.split(",")) if options.methods else list(plan.methods)
-    jobs = [job for job in plan.jobs() if job.method in chosen]
+    jobs = plan.jobs()
     environment = {"WANDB_RUN_GROUP": plan.name}
     print(f"{plan.name}: {len(jobs)} jobs in {plan.jobs_folder}")
     if options.launcher == "here":
@@ -96,17 +96,20 @@ def _table(options: argparse.Namespace, slurm: dict[str, Any], overrides: list[s
 
 
 def _as_last_run(options: argparse.Namespace, overrides: list[str]) -> Plan:
-    """The plan with the seeds and overrides of its last run, where none are given."""
-    plan = read_plan(options.config, seeds=options.seeds, overrides=overrides, out=options.out)
+    """The plan with the seeds, methods and overrides of its last run, where none are given."""
+    plan, last = read_plan(options.config, seeds=options.seeds, overrides=overrides, out=options.out), {}
     said = plan.folder / LAST_RUN
-    if not said.is_file() or overrides:
-        return plan
-    last = json.loads(said.read_text(encoding="utf-8"))
-    if last["overrides"] or last["seeds"]:
-        print(
-            f"As last run: seeds {last['seeds'] or list(plan.seeds)}, {shlex.join(last['overrides']) or 'no options'}"
-        )
-    return read_plan(options.config, seeds=options.seeds or last["seeds"], overrides=last["overrides"], out=options.out)
+    if said.is_file() and not overrides:
+        last = json.loads(said.read_text(encoding="utf-8"))
+        seeds, methods = options.seeds or last["seeds"], options.methods or last.get("methods")
+        plan = read_plan(options.config, seeds=seeds, overrides=last["overrides"], out=options.out)
+    else:
+        methods = options.methods
+    plan = plan.only(methods) if methods else plan
+    if any(last.values()):
+        some = f"methods {', '.join(plan.methods)}, " if methods else ""
+        print(f"As last run: seeds {list(plan.seeds)}, {some}{shlex.join(last['overrides']) or 'no options'}")
+    return plan
 
 
 def _split(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -136,10 +139,10 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=what, allow_abbrev=False)
         sub.add_argument("config", metavar="CONFIG", help="as configs/protocol/table1.yaml")
         sub.add_argument("--seeds", type=seeds, metavar="N", help="how many seeds (0 to N-1), or which (0,3)")
+        sub.add_argument("--methods", type=names, metavar="A,B", help="some of the config's methods; all by default")
         sub.add_argument("--out", help="folder of jobs and tables, instead of the config's")
         sub.set_defaults(command=command)
         if name == "run":
-            sub.add_argument("--methods", metavar="A,B", help="some of the config's methods; all where not given")
             sub.add_argument("--workers", type=positive, default=1, metavar="N", help="jobs at a time, here")
             sub.add_argument(
                 "--launcher",

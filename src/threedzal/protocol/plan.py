@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from threedzal.errors import UserError
+from threedzal.protocol.folder import JobFolder
 from threedzal.protocol.jobs import Job, read_yaml
 from threedzal.protocol.paper import TABLES
 
@@ -23,6 +24,7 @@ class MethodPlan:
     overrides: tuple[str, ...] = ()
     score: str = "fused"  # which row of a test's metrics speaks for it
     together: bool = False  # it learns nothing from auxiliary classes: one fit serves all test classes of a row
+    needs: Mapping[str, str] = field(default_factory=dict)  # files that are made before, by the commands given
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,16 @@ class Plan:
         """The protocol's own: tables, results.csv, and how it was last run."""
         return Path(self.out) / self.name
 
-    def chosen(self, names: Sequence[str]) -> list[str]:
-        """Raises `UserError` where there is no such method."""
+    def only(self, names: Sequence[str]) -> Plan:
+        """The same with some of its methods, and of its tables of one method those of these.
+
+        Raises:
+            UserError: there is no such method.
+        """
         if unknown := [name for name in names if name not in self.methods]:
             raise UserError(f"{self.name}: there is no method {', '.join(unknown)}; it has {', '.join(self.methods)}")
-        return list(names)
+        methods = {name: method for name, method in self.methods.items() if name in names}
+        return replace(self, methods=methods, tables=tuple(t for t in self.tables if t.of in (None, *methods)))
 
     def tests_of(self, train: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in self.test if name not in train)
@@ -92,14 +99,22 @@ class Plan:
         tests = self.tests_of(train) if plan.together else (test,)
         return Job(method, plan.configs, train, tests, seed, (*plan.overrides, *self.overrides))
 
-    def check_classes(self) -> None:
-        """Before anything is begun: the data are there, with all classes that the jobs name.
+    def check(self) -> None:
+        """Before anything is begun: what the methods need is there, and the data with all classes that the jobs name.
 
         Raises:
-            UserError: they are not.
+            UserError: it is not.
         """
         from threedzal.data.index import list_classes
 
+        unfinished = [job for job in self.jobs() if JobFolder(self.jobs_folder, job).result() is None]
+        for name in dict.fromkeys(job.method for job in unfinished):
+            for path, command in self.methods[name].needs.items():
+                if not Path(path).is_file():
+                    raise UserError(
+                        f"{self.name}: {name} needs {path}, which is not there: make it once by `{command}`, or run "
+                        "the other methods alone, by --methods"
+                    )
         wanted = {*self.test, *(name for names in self.train for name in names)}
         roots = {str((job.options.get("data") or {}).get("root")) for job in self.jobs()}
         for root in sorted(roots):
@@ -151,8 +166,12 @@ def _methods(path, methods: Any) -> dict[str, MethodPlan]:
     found = {}
     for name, options in methods.items() if isinstance(methods, dict) else ():
         options = options if isinstance(options, dict) else {}
-        if not options.get("configs") or options.keys() - {f.name for f in fields(MethodPlan)}:
-            raise UserError(f"{path}: method {name}: wanted configs (files), and perhaps overrides, score and together")
+        known = {f.name for f in fields(MethodPlan)}
+        if not options.get("configs") or options.keys() - known or not isinstance(options.get("needs", {}), dict):
+            raise UserError(
+                f"{path}: method {name}: wanted configs (files), and perhaps overrides, score, together, and needs "
+                "(FILE: the command that makes it)"
+            )
         lists = {key: _names(options.get(key, ())) for key in ("configs", "overrides")}
         found[str(name)] = MethodPlan(**{**options, **lists})
     if not found:

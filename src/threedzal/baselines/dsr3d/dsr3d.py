@@ -222,7 +222,10 @@ def _read_dada(path: str | None) -> dict[str, Any]:
             "`threedzal fit --config configs/dada.yaml`"
         )
     if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such file; model.dada is the fitted.ckpt of a DADA")
+        raise UserError(
+            f"{path}: there is no such file, but 3DSR is fitted on a pre-trained autoencoder: make it once by "
+            "`threedzal fit --config configs/dada.yaml`, and give its fitted.ckpt as --model.dada"
+        )
     checkpoint = read_checkpoint(path)
     if checkpoint["method"] != "DADA":
         raise UserError(f"{path}: holds {checkpoint['method']}, but model.dada is the fitted.ckpt of a DADA")
