@@ -1,9 +1,8 @@
 """Two processes give what one gives: each one's scans are searched against all, with uneven shares or none."""
 
-import socket
-
 import torch
 
+from tests.processes import in_processes
 from threedzal.batch import BatchOptions, BatchReference
 
 WIDTHS = {"rgb": 6, "fpfh": 3}
@@ -25,26 +24,17 @@ def judge(indices, **options):
     return {key: judgement.cells[i] for i, key in enumerate(judgement.keys)}, judgement.duplicates
 
 
-def run_rank(rank, port, out):
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def judge_shares(rank):
     results = {}
     for share, counts in SHARES.items():
         first = sum(counts[:rank])
         for name, options in OPTIONS.items():
             results[share, name] = judge(range(first, first + counts[rank]), **options)
-    torch.save(results, f"{out}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return results
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def test_two_processes_give_what_one_gives(tmp_path):
-    torch.multiprocessing.spawn(run_rank, (free_port(), str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+def test_two_processes_give_what_one_gives():
+    ranks = in_processes(judge_shares, 2)
     for name, options in OPTIONS.items():
         expected, duplicates = judge(range(8), **options)
         assert duplicates == [("2", "5")]

@@ -2,12 +2,13 @@
 
 import math
 import shutil
-import socket
 from collections import namedtuple
+from functools import partial
 
 import pytest
 import torch
 
+from tests.processes import in_processes
 from threedzal.errors import UserError
 from threedzal.memory import BankRows, RowOptions, farthest, greedy_coreset
 
@@ -36,29 +37,19 @@ def build(numbers, batches, folder, *, expected=300, **options):
         return rows.choose()
 
 
-def run_rank(rank, port, out):
-    options = {"rank": rank, "world_size": PROCESSES, "init_method": f"tcp://127.0.0.1:{port}"}
-    torch.distributed.init_process_group("gloo", **options)
+def build_shares(rank, *, scratch):
     farthest.BLOCK_ROWS = 16
     found = {}
     for share, count in SHARES.items():
         for case, options in CASES.items():
-            chosen = build(range(rank, count, PROCESSES), batch, f"{out}/scratch", **options)
+            chosen = build(range(rank, count, PROCESSES), batch, scratch, **options)
             found[share, case] = (chosen.rows.clone(), chosen.seen, chosen.radius, chosen.least)
-    torch.save(found, f"{out}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    return found
 
 
 def test_several_processes_choose_what_one_chooses(tmp_path, monkeypatch):
-    torch.multiprocessing.spawn(run_rank, (free_port(), str(tmp_path)), nprocs=PROCESSES)
+    ranks = in_processes(partial(build_shares, scratch=f"{tmp_path}/scratch"), PROCESSES)
     monkeypatch.setattr(farthest, "BLOCK_ROWS", 16)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(PROCESSES)]
     for share, count in SHARES.items():
         for case, options in CASES.items():
             rows, *numbers = ranks[0][share, case]

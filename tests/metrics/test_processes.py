@@ -1,10 +1,10 @@
 """Two processes give what one gives, with uneven shares and with a process that has no scan."""
 
-import socket
 import warnings
 
 import torch
 
+from tests.processes import in_processes
 from threedzal.metrics import AUPRO, ScanMetrics, aupro
 
 SHARES = {"even": (4, 4), "odd": (3, 5), "none in one": (0, 8)}
@@ -35,24 +35,15 @@ def measure(indices):
         return found | {"aupro": single.compute().item(), "corners": len(table.curves()["pro"][0])}
 
 
-def run_rank(rank, port, out):
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def measure_shares(rank):
     results = {}
     for name, shares in SHARES.items():
         first = sum(shares[:rank])
         results[name] = measure(range(first, first + shares[rank]))
-    torch.save(results, f"{out}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return results
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def test_two_processes_give_what_one_gives(tmp_path):
-    torch.multiprocessing.spawn(run_rank, (free_port(), str(tmp_path)), nprocs=2)
+def test_two_processes_give_what_one_gives():
     expected = measure(range(8))
     batches = [scan(i) for i in range(8)]
     preds, mask, roi = (
@@ -60,5 +51,4 @@ def test_two_processes_give_what_one_gives(tmp_path):
         for read in (lambda b: b["maps"]["fused"], lambda b: b["mask"], lambda b: b["object"])
     )
     assert expected["aupro"] == expected["fused/object_aupro_0.3"] == aupro(preds, mask, roi=roi).item()
-    for rank in (0, 1):
-        assert torch.load(tmp_path / f"{rank}.pt") == dict.fromkeys(SHARES, expected)
+    assert in_processes(measure_shares, 2) == [dict.fromkeys(SHARES, expected)] * 2
