@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from threedzal.errors import UserError
-from threedzal.memory import MemoryBank, bank, flat
+from threedzal.memory import MemoryBank, bank, coarse, flat
+from threedzal.memory.coarse import CoarseSearch
 
 
-@pytest.fixture(params=["in one block", "in many"])
+@pytest.fixture(params=["in one block", "in many", "in bfloat16", "in many of bfloat16"])
 def path(request, monkeypatch):
-    """Small blocks, so that several are merged."""
-    if request.param == "in many":
+    """Small blocks, so that several are merged; bounds from bfloat16, as where it is fast, and without."""
+    monkeypatch.setattr(coarse, "has_fast_bfloat16", lambda device: "bfloat16" in request.param)
+    monkeypatch.setattr(coarse, "FEWEST_QUERIES", 1)
+    monkeypatch.setattr(coarse, "FEWEST_ROWS", 1)
+    if "many" in request.param:
         monkeypatch.setattr(flat, "ROW_CHUNK", 100)
         monkeypatch.setattr(bank, "QUERY_CHUNK", 7)
     return request.param
@@ -32,6 +36,41 @@ def test_flat_search_is_exact(path, k, offset):
     assert distances.dtype == torch.float32 and found.dtype == torch.int64
     assert torch.equal(found, expected)
     torch.testing.assert_close(distances.double(), exact, rtol=2e-6, atol=0)
+
+
+def clusters(rows: int, *, spread: float, seed: int = 0) -> torch.Tensor:
+    """Rows (rows, 200) around a few places far from one another."""
+    generator = torch.Generator().manual_seed(seed)
+    places = 10 * torch.randn(5, 200, generator=torch.Generator().manual_seed(9))
+    drawn = torch.randint(5, (rows,), generator=generator)
+    return places[drawn] + spread * torch.randn(rows, 200, generator=generator)
+
+
+@pytest.mark.parametrize("spread", [10.0, 1.0, 0.1])
+def test_no_row_outside_a_shortlist_of_bfloat16_is_nearer_than_it_says(spread):
+    rows, queries = clusters(3000, spread=spread), clusters(100, spread=spread, seed=1)
+    shortlist, beyond = CoarseSearch(flat.FlatSearch(rows)).shortlist(queries, 9)
+    squared = (queries.double()[:, None] - rows.double()).square().sum(-1)
+    outside = squared.scatter(1, shortlist, torch.inf).amin(1)
+    assert (beyond <= outside).all()
+    assert (outside - beyond).mean() < 0.01 * (rows - rows.mean(0)).square().sum(1).mean()  # and not for nothing
+
+
+@pytest.mark.parametrize(("spread", "searched_again"), [(10.0, False), (0.1, True)])
+def test_what_bfloat16_cannot_tell_apart_is_searched_in_float32(path, spread, searched_again, monkeypatch):
+    rows, queries = clusters(1500, spread=spread), clusters(80, spread=spread, seed=1)
+    asked, search = [], flat.FlatSearch.__call__
+
+    def counted(self, queries, count):
+        asked.append(len(queries))
+        return search(self, queries, count)
+
+    monkeypatch.setattr(flat.FlatSearch, "__call__", counted)
+    distances, found = MemoryBank.build(rows).search(queries, 3)
+    exact, expected = torch.cdist(queries.double(), rows.double()).topk(3, largest=False)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(distances.double(), exact, rtol=2e-6, atol=0)
+    assert not coarse.has_fast_bfloat16(rows.device) or (sum(asked) > 40) == searched_again
 
 
 def test_a_row_is_at_distance_zero_from_itself_even_far_from_the_origin(path):

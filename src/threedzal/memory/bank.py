@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from threedzal.errors import UserError
+from threedzal.memory import coarse
+from threedzal.memory.coarse import CoarseSearch
 from threedzal.memory.distances import full_precision
 from threedzal.memory.flat import ROW_CHUNK, FlatSearch, rescored
 from threedzal.memory.indexes import SHORTLIST, FaissSearch
@@ -37,6 +39,7 @@ class MemoryBank:
     ) -> None:
         self.features, self.index, self.coverage, self._search = features, index, coverage, search
         self._exact: FlatSearch | None = search if isinstance(search, FlatSearch) else None
+        self._coarse: CoarseSearch | None = None  # made when it first pays
 
     @classmethod
     def build(
@@ -191,6 +194,10 @@ class MemoryBank:
 
     def _search_chunk(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         count = min(k + SHORTLIST, len(self))
+        if self._search is self._exact and coarse.pays(queries, self.features):
+            self._coarse = self._coarse or CoarseSearch(self._exact)
+            if self._coarse.proves:
+                return self._coarse(queries, k, count)
         rows = self._search(queries, count)
         short = (rows[:, :k] < 0).any(1)  # -1: an inverted list ran out of rows
         if short.any():

@@ -21,15 +21,18 @@ def full_precision(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-def partial_squared_distances(points: Tensor, centres: Tensor, centre_norms: Tensor) -> Tensor:
+def partial_squared_distances(
+    points: Tensor, centres: Tensor, centre_norms: Tensor, *, out: Tensor | None = None
+) -> Tensor:
     """`||p - c||^2 - ||p||^2` for every pair: all that is needed to compare centres for one point.
 
     Args:
         points: (N, D) float32.
         centres: (M, D) float32.
         centre_norms: (M,) float32, squared norms of `centres`.
+        out: (N, M) float32 to write to.
 
     Returns:
         (N, M) float32. The expansion loses the digits below `1e-7 * ||p||^2`: shift both sets near the origin first.
     """
-    return torch.addmm(centre_norms, points, centres.T, alpha=-2.0)
+    return torch.addmm(centre_norms, points, centres.T, alpha=-2.0, out=out)

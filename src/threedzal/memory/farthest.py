@@ -22,7 +22,7 @@ from threedzal.memory.distances import partial_squared_distances
 from threedzal.memory.numbering import Numbering
 
 BLOCK_ROWS = 2048  # candidates that are compared with one another before all rows are brought up to date
-CHUNK_ELEMENTS = 8_000_000  # float32 entries of a distance matrix held at a time (32 MB)
+CHUNK_ELEMENTS = 1_000_000  # float32 entries of a distance matrix held at a time (4 MB)
 SORTED_ROWS = 2**20  # distances sorted at a time: sorting takes several times their memory
 
 
@@ -75,12 +75,14 @@ class PointSet:
         """Squared distances (N,) to the chosen set after `picks` joined it; -1 marks the chosen, below any distance."""
         centre_norms = centres.square().sum(1)
         step = max(1, CHUNK_ELEMENTS // len(centres))
+        room = centres.new_empty(max(CHUNK_ELEMENTS, len(centres)))  # of one size each time, else memory frays
         for block, (first, last) in enumerate(pairwise(self.numbering.starts.tolist())):
             points = self.blocks[block] if last > first else None
             for at in range(first, last, step):
                 end = min(at + step, last)
-                nearest = partial_squared_distances(points[at - first : end - first], centres, centre_norms).amin(1)
-                nearest = nearest.add_(self.norms[at:end]).clamp_(min=0.0)
+                squared = room[: (end - at) * len(centres)].view(end - at, len(centres))
+                partial_squared_distances(points[at - first : end - first], centres, centre_norms, out=squared)
+                nearest = squared.amin(1).add_(self.norms[at:end]).clamp_(min=0.0)
                 torch.minimum(distance[at:end], nearest, out=distance[at:end])
         distance[self.numbering.own(picks)[1].to(self.device)] = -1.0
 

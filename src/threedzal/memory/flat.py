@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -21,18 +23,24 @@ class FlatSearch:
 
     def __call__(self, queries: Tensor, count: int) -> Tensor:
         """Row numbers (Q,count) int64 of the nearest rows to the precision of float32 products, in no order."""
-        queries = queries - self.origin
-        best: Tensor | None = None
-        numbers: Tensor | None = None
+        return smallest_of_blocks(self._distances(queries - self.origin), count)[1]
+
+    def _distances(self, queries: Tensor) -> Iterator[Tensor]:
         for first in range(0, len(self.features), ROW_CHUNK):
             part = slice(first, first + ROW_CHUNK)
-            squared = partial_squared_distances(queries, self.features[part] - self.origin, self._norms[part])
-            values, at = squared.topk(min(count, squared.shape[1]), largest=False)
-            best = values if best is None else torch.cat([best, values], 1)
-            numbers = at + first if numbers is None else torch.cat([numbers, at + first], 1)
-            best, keep = best.topk(min(count, best.shape[1]), largest=False)
-            numbers = numbers.gather(1, keep)
-        return numbers
+            yield partial_squared_distances(queries, self.features[part] - self.origin, self._norms[part])
+
+
+def smallest_of_blocks(blocks: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """The `count` smallest values of each line (Q,count) and their columns, int64, in no order; blocks are (Q,n)."""
+    best, columns, first = [], [], 0
+    for block in blocks:
+        values, at = block.topk(min(count, block.shape[1]), largest=False)
+        values, at = torch.cat([*best, values], 1), torch.cat([*columns, at + first], 1)
+        values, keep = values.topk(min(count, values.shape[1]), largest=False)
+        best, columns = [values], [at.gather(1, keep)]
+        first += block.shape[1]
+    return best[0], columns[0]
 
 
 def column_means(features: Tensor) -> Tensor:

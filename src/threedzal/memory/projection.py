@@ -8,7 +8,7 @@ from torch import Tensor
 from threedzal.errors import UserError
 
 EPS = 0.9  # distortion that the coreset allows: 300 numbers for 200 000 rows
-CHUNK_ELEMENTS = 8_000_000  # float32 numbers of rows shifted at a time (32 MB)
+CHUNK_ELEMENTS = 1_000_000  # float32 numbers of rows shifted at a time (4 MB)
 
 
 def projection_dim(rows: int, eps: float) -> int:
