@@ -16,10 +16,11 @@ from dataclasses import replace
 
 import torch
 
+from threedzal.data.cached import cached_foreground, cached_fpfh
 from threedzal.data.datasets import ScanDataset
 from threedzal.data.index import index_dataset
 from threedzal.data.readers import read_points
-from threedzal.data.scan import ScanPreparation, cached_foreground, cached_fpfh
+from threedzal.data.scan import ScanPreparation
 from threedzal.features.cache import ArrayCache, kept_files
 from threedzal.features.rgb import RGBFeatures, kept_features
 

@@ -31,10 +31,11 @@ from benchmarks.reference import metrics as reference_metrics
 from benchmarks.speed.bank import STEPS
 from benchmarks.speed.data import patch_features
 from threedzal.data.background import find_foreground
+from threedzal.data.cached import cached_fpfh
 from threedzal.data.index import index_dataset
 from threedzal.data.readers import read_picture, read_points, read_truth
 from threedzal.data.record import ScanRecord
-from threedzal.data.scan import ScanPreparation, cached_fpfh, prepare_scan
+from threedzal.data.scan import ScanPreparation, prepare_scan
 from threedzal.features.rgb import RGBFeatures
 from threedzal.files import write_text
 from threedzal.maps import realign

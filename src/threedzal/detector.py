@@ -13,7 +13,8 @@ from torch import Tensor
 
 from threedzal.calibration import Calibration
 from threedzal.checkpoint import BANK, build_method, read_checkpoint
-from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan, restore_map
+from threedzal.data.resize import restore_map
+from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans, prepare_scan
 from threedzal.errors import UserError
 from threedzal.maps import foreground_map, realign, rim_weight
 from threedzal.memory import MemoryBank

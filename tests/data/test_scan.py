@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from threedzal.data.readers import read_mask, read_xyz
+from threedzal.data.resize import restore_map
 from threedzal.data.scan import (
     ScanPreparation,
     ScanRecord,
     collate_scans,
     prepare_scan,
-    restore_map,
 )
 from threedzal.errors import UserError
 

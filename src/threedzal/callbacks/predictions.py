@@ -10,7 +10,8 @@ from lightning import Callback, Trainer
 from threedzal.callbacks.memory_bank import MemoryBankCallback
 from threedzal.data.readers import read_picture
 from threedzal.data.record import ScanRecord
-from threedzal.data.scan import Scan, restore_map
+from threedzal.data.resize import restore_map
+from threedzal.data.scan import Scan
 from threedzal.data.writers import write_prediction, write_scored_cloud, write_scores_csv
 from threedzal.detector import Prediction
 from threedzal.distributed import gather_objects

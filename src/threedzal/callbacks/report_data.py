@@ -15,9 +15,11 @@ from lightning import LightningModule, Trainer
 from threedzal.callbacks.costs import Stopwatch, costs
 from threedzal.callbacks.memory_bank import MemoryBankCallback
 from threedzal.callbacks.results import TestedScan
+from threedzal.data.cached import cached_foreground
 from threedzal.data.datamodule import ZeroShotDataModule
 from threedzal.data.readers import read_object, read_picture, read_points, read_truth
-from threedzal.data.scan import ScanRecord, cached_foreground, restore_map
+from threedzal.data.resize import restore_map
+from threedzal.data.scan import ScanRecord
 from threedzal.report import ReportData, ScanOutcome, ScanPanel, pixel_overlap, worst_first
 from threedzal.threshold import threshold_at_rate
 

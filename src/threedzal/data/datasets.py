@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from threedzal.data.cached import cached_foreground
 from threedzal.data.interest import InterestPool
 from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
 from threedzal.data.pseudo_scans import insert_pseudo_anomalies
 from threedzal.data.readers import read_object, read_picture, read_points, read_truth
 from threedzal.data.record import ScanRecord
-from threedzal.data.scan import Scan, ScanPreparation, cached_foreground, prepare_scan, restore_map
+from threedzal.data.resize import restore_map
+from threedzal.data.scan import Scan, ScanPreparation, prepare_scan
 from threedzal.data.scan_anomalies import AnomalySize, insert_shaded_anomalies
 from threedzal.features.cache import ArrayCache
 

@@ -1,4 +1,4 @@
-"""One scan: bring it to the network's size, and bring a map back to the scan's own size.
+"""One scan as tensors at the network's size.
 
 Section 4 of the paper ("we resize the original data resolution to H=W=224 and use the 8x8 patch size"). Everything
 that turns a scan on disk into tensors is named in `ScanPreparation`, which travels inside the fitted file, so that
@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from threedzal.data.cached import cached_fpfh, cached_object
 from threedzal.data.readers.arrays import measured_pixels
 from threedzal.data.record import ScanRecord
+from threedzal.data.resize import resized
 from threedzal.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -70,6 +71,11 @@ class ScanPreparation:
     def grid(self) -> int:
         """Patches along a side, 28 in the paper."""
         return self.image_size // self.patch_size
+
+    @property
+    def nearest_mode(self) -> str:
+        """torch's name for which pixel of the old scan a resized one is: the one at its centre, or its corner."""
+        return {"centre": "nearest-exact", "corner": "nearest"}[self.nearest]
 
 
 @dataclass
@@ -146,8 +152,8 @@ def prepare_scan(
     else:
         foreground, outline = cached_object(xyz, cache) if foreground is None else (foreground, silhouette(foreground))
 
-    fit = partial(_fit, size=preparation.image_size, pad=preparation.pad_to_square)
-    nearest = _nearest(preparation)
+    fit = partial(resized, size=preparation.image_size, pad=preparation.pad_to_square)
+    nearest = preparation.nearest_mode
     valid = fit(torch.from_numpy(foreground & measured)[None].float(), mode=nearest)[0] > 0
     outline = torch.from_numpy(outline)[None].float()
     picture_fit = partial(fit, size=preparation.rgb_size or preparation.image_size)
@@ -173,34 +179,6 @@ def prepare_scan(
     )
 
 
-def restore_map(score_map: Tensor, *, size: tuple[int, int], pad_to_square: bool) -> Tensor:
-    """(H,W) float map at the network's size -> (h,w) at the scan's own: the inverse of padding and resizing."""
-    height, width = size
-    if not pad_to_square:
-        return F.interpolate(score_map[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
-    side = max(height, width)
-    square = F.interpolate(score_map[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
-    top, left = (side - height) // 2, (side - width) // 2
-    return square[top : top + height, left : left + width].contiguous()
-
-
-def _fit(image: Tensor, *, size: int, pad: bool, mode: str) -> Tensor:
-    """(C,h,w) float -> (C,size,size): zero-padded to a square about its centre, so that a metre is as many pixels in
-    both directions, then resized. Points are never interpolated: that would invent some."""
-    height, width = image.shape[-2:]
-    if pad and height != width:
-        side = max(height, width)
-        top, left = (side - height) // 2, (side - width) // 2
-        image = F.pad(image, (left, side - width - left, top, side - height - top))
-    options = {"antialias": True, "align_corners": False} if mode == "bicubic" else {}
-    return F.interpolate(image[None], size=(size, size), mode=mode, **options)[0]
-
-
-def _nearest(preparation: ScanPreparation) -> str:
-    """torch's name for the pixel of the old scan that a pixel of the resized one is: at its centre, or its corner."""
-    return {"centre": "nearest-exact", "corner": "nearest"}[preparation.nearest]
-
-
 def _normalise(rgb: np.ndarray | None, fit, outline: Tensor) -> Tensor:
     if rgb is None:
         return torch.zeros(3, *outline.shape)
@@ -210,61 +188,12 @@ def _normalise(rgb: np.ndarray | None, fit, outline: Tensor) -> Tensor:
     return (fit(picture, mode="bicubic").clamp(0, 1) - mean) / std * outline
 
 
-def cached_object(xyz: np.ndarray, cache) -> tuple[np.ndarray, np.ndarray]:
-    """(h,w,3) float32 -> `find_foreground` and the `silhouette` of it, (h,w) bool each, computed once for the same
-    points where there is a cache."""
-    from threedzal.data.background import find_foreground, silhouette
-
-    def compute() -> dict[str, np.ndarray]:
-        foreground = find_foreground(xyz)
-        return {"bits": np.packbits(foreground), "outline": np.packbits(silhouette(foreground))}
-
-    if cache is None:
-        stored = compute()
-    else:
-        from threedzal.features.cache import digest
-
-        stored = cache.get_or_compute(digest("foreground 3", xyz), compute)
-    bits = (np.unpackbits(stored[name], count=xyz.shape[0] * xyz.shape[1]) for name in ("bits", "outline"))
-    return tuple(bit.reshape(xyz.shape[:2]).astype(bool) for bit in bits)
-
-
-def cached_foreground(xyz: np.ndarray, cache) -> np.ndarray:
-    """(h,w,3) float32 -> (h,w) bool, the former of `cached_object`."""
-    return cached_object(xyz, cache)[0]
-
-
 def _fpfh_points(xyz, foreground, points: Tensor, valid: Tensor, preparation: ScanPreparation) -> tuple[Tensor, Tensor]:
     """The points (3,S,S) and their validity (S,S) that FPFH is made of: never more than were measured."""
     if preparation.fpfh_size is None:
         return points, valid
     side = max(xyz.shape[:2]) if preparation.pad_to_square else preparation.fpfh_size
     size, pad = min(side, preparation.fpfh_size), preparation.pad_to_square
-    fit = partial(_fit, size=size, pad=pad, mode=_nearest(preparation))
+    fit = partial(resized, size=size, pad=pad, mode=preparation.nearest_mode)
     inside = fit(torch.from_numpy(foreground)[None].float())[0] > 0
     return fit(torch.from_numpy(xyz).permute(2, 0, 1)) * inside, inside
-
-
-def cached_fpfh(points: Tensor, valid: Tensor, preparation: ScanPreparation, cache) -> Tensor:
-    """Points (3,S,S), valid (S,S) -> (33,G,G): FPFH on the grid, computed once for the same points where a cache is."""
-    options = {
-        "backend": preparation.fpfh_backend,
-        "normals": preparation.normals,
-        "radius": preparation.fpfh_radius,
-        "neighbours": preparation.fpfh_neighbours,
-        "normal_radius": preparation.normal_radius,
-        "normal_neighbours": preparation.normal_neighbours,
-    }
-
-    def compute() -> dict[str, np.ndarray]:
-        from threedzal.features import fpfh, fpfh_grid
-
-        maps = fpfh(points[None], valid[None], **options)
-        return {"fpfh": fpfh_grid(maps, grid=preparation.grid, smoothing=preparation.smoothing)[0].numpy()}
-
-    if cache is None:
-        return torch.from_numpy(compute()["fpfh"])
-    from threedzal.features.cache import digest
-
-    key = digest("fpfh", preparation.grid, preparation.smoothing, repr(sorted(options.items())), points.numpy())
-    return torch.from_numpy(cache.get_or_compute(key, compute)["fpfh"])
