@@ -31,28 +31,29 @@ from threedzal.data.datasets import PseudoScanDataset, ScanAnomalies, ScanDatase
 from threedzal.data.index import index_dataset, list_classes
 from threedzal.data.interest import InterestPool
 from threedzal.data.scan import Scan, ScanPreparation, collate_scans
+from threedzal.data.variation import VARIATIONS
 from threedzal.features.cache import ArrayCache
 from threedzal.features.views import FrozenViews, object_cells
+from threedzal.maps import foreground_map, realign
 from threedzal.metrics.aupro import pro_curve
 from threedzal.metrics.ranking import area, auroc, rank, sorted_scores
 from threedzal.plus import ThreeDZALPlus, balanced_loss, make_classifier, patch_labels
 from threedzal.pooling import POOLINGS, excess, pool
 from threedzal.progress import track
-from threedzal.scoring import foreground_map, realign
 
-VIEWS = ("rgb", "normals", "relief", "rgb_similarity", "normals_similarity")
-PICTURE = ("rgb", "rgb_similarity", "relief")
-SURFACE = ("normals", "normals_similarity", "relief")
-NORMALS_PER_SCAN = 160
+VIEWS = ("rgb", "normals", "relief", "rgb_similarity", "normals_similarity", "rgb_symmetry", "normals_symmetry")
+PICTURE = ("rgb", "rgb_similarity", "rgb_symmetry")
+SURFACE = ("normals", "normals_similarity", "normals_symmetry")
 SCALES: dict[str, dict[str, int]] = {
     "224, 28 x 28": {},
     "448, 28 x 28": {"rgb_size": 448},
     "448, 56 x 56": {"rgb_size": 448, "patch_size": 4, "min_valid_points": 4},
 }
 ANOMALIES = {
-    "shaded": ScanAnomalies("shaded"),
-    "attended": ScanAnomalies("shaded", place="attention"),
-    "plain": ScanAnomalies("relief"),
+    "shaded": ScanAnomalies("shaded", variation=VARIATIONS),
+    "as they are": ScanAnomalies("shaded"),
+    "attended": ScanAnomalies("shaded", place="attention", variation=VARIATIONS),
+    "plain": ScanAnomalies("relief", variation=VARIATIONS),
 }
 
 
@@ -64,6 +65,7 @@ class Row:
     scale: str = "448, 56 x 56"
     anomalies: str = "shaded"
     kinds: tuple[str, ...] = ("adding", "removing")
+    hard: float = 0.25
     cells: str = "excess"
     blur: float = 2.0
 
@@ -73,9 +75,13 @@ ROWS = {
     "ThreeDZALPlus": DEFAULT,
     "picture expert alone": replace(DEFAULT, experts=(PICTURE,)),
     "surface expert alone": replace(DEFAULT, experts=(SURFACE,)),
-    "one expert sees all": replace(DEFAULT, experts=((*PICTURE, *SURFACE[:2]),)),
-    "without similarity": replace(DEFAULT, experts=(("rgb", "relief"), ("normals", "relief"))),
-    "without relief": replace(DEFAULT, experts=(PICTURE[:2], SURFACE[:2])),
+    "one expert sees all": replace(DEFAULT, experts=((*PICTURE, *SURFACE),)),
+    "without symmetry": replace(DEFAULT, experts=(PICTURE[:2], SURFACE[:2])),
+    "without similarity": replace(DEFAULT, experts=(PICTURE[::2], SURFACE[::2])),
+    "without both": replace(DEFAULT, experts=(PICTURE[:1], SURFACE[:1])),
+    "with relief": replace(DEFAULT, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
+    "no variation of the scans": replace(DEFAULT, anomalies="as they are"),
+    "all normal patches alike": replace(DEFAULT, hard=1.0),
     "rgb features alone": replace(DEFAULT, experts=(("rgb",),)),
     "rgb features alone, not normalised": replace(DEFAULT, experts=(("raw",),)),
     "adding only": replace(DEFAULT, kinds=("adding",)),
@@ -117,7 +123,7 @@ class Maker:
                 kind = anomalies.kinds[(visit + row) % 2]
                 regions = int(rng.integers(1, anomalies.regions + 1))
                 pieces = replace(self._pool(donor), masks=masks)
-                scan = anomalies.insert(scans, row, pieces, kind=kind, regions=regions, rng=rng)
+                scan = anomalies.insert(scans, row, pieces, kind=kind, regions=regions, rng=rng, varied=True)
                 seen.append(self.look(scan, donor=donor))
             return seen
 
@@ -188,16 +194,11 @@ def inputs(scan: dict[str, Any], names: tuple[str, ...], at: Tensor | slice = sl
 
 
 def learn(
-    scans: list[dict[str, Any]], names: tuple[str, ...], *, seed: int, epochs: int, dropout: float
+    scans: list[dict[str, Any]], names: tuple[str, ...], *, seed: int, epochs: int, dropout: float, hard: float
 ) -> torch.nn.Module:
     """An expert: AdamW, cosine, two scans a step, as `ThreeDZALPlus` learns."""
     torch.manual_seed(seed)
-    rows = []
-    for scan in scans:
-        normal = (scan["decided"] & ~scan["abnormal"]).nonzero()[:, 0]
-        normal = normal[torch.randperm(len(normal))[:NORMALS_PER_SCAN]]
-        at = torch.cat([(scan["decided"] & scan["abnormal"]).nonzero()[:, 0], normal])
-        rows.append((inputs(scan, names, at), scan["abnormal"][at]))
+    rows = [(inputs(scan, names, scan["decided"]), scan["abnormal"][scan["decided"]]) for scan in scans]
     classifier = make_classifier(rows[0][0].shape[1], hidden=128, dropout=0.5, input_dropout=dropout)
     order = np.concatenate([np.random.default_rng([seed, e]).permutation(len(scans)) for e in range(epochs)])
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, weight_decay=1e-2)
@@ -205,7 +206,7 @@ def learn(
     for pair in order[: len(order) // 2 * 2].reshape(-1, 2):
         optimizer.zero_grad()
         logits = classifier(torch.cat([rows[i][0] for i in pair]))[:, 0]
-        balanced_loss(logits, torch.cat([rows[i][1] for i in pair])).backward()
+        balanced_loss(logits, torch.cat([rows[i][1] for i in pair]), hard=hard).backward()
         optimizer.step()
         schedule.step()
     return classifier.eval()
@@ -228,7 +229,7 @@ class Experts:
 
     def log_odds(self, names: tuple[str, ...], row: Row, seed: int) -> dict[str, Tensor]:
         """{test: (B,P)}, -20 outside the object."""
-        key = f"{'+'.join(names)}-{row.scale}-{row.anomalies}-{'+'.join(row.kinds)}-{self.folds}-{seed}"
+        key = f"{'+'.join(names)}-{row.scale}-{row.anomalies}-{'+'.join(row.kinds)}-{row.hard}-{self.folds}-{seed}"
         path = self.maker.cache / "log_odds" / f"{key}.pt"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +244,8 @@ class Experts:
         own = zlib.crc32("+".join(names).encode())  # experts of one method start apart
         for fold in track(self.tests(), "+".join(names)):
             mine = [s for s in training if not {s["class"], s["donor"]} & set(fold)]
-            expert = learn(mine, names, seed=seed + own, epochs=self.epochs, dropout=self.dropout)
+            options = {"epochs": self.epochs, "dropout": self.dropout, "hard": row.hard}
+            expert = learn(mine, names, seed=seed + own, **options)
             for test in ["real"] if fold == ["real"] else [f"{w}|{c}" for c in fold for w in ("built-in", "pseudo")]:
                 scans = self.maker.judged(test, row.scale, self.real)
                 values = torch.full((len(scans), len(scans[0]["cells"])), -20.0)
@@ -286,7 +288,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--real", type=Path, default=os.environ.get("SAMPLE_ROOT"))
     parser.add_argument("--cache", type=Path, default=Path("results/beyond"))
-    parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--visits", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dropout", type=float, default=0.5, help="of the views")
     parser.add_argument("--seeds", default="0,1,2")

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from threedzal.cli import main as threedzal
-from threedzal.comparison.summary import METRICS
+from threedzal.figures import METRICS
 
 HERE = Path(__file__).parent
 # training class -> three classes to test on; every class of the built-in data is tested on at least once

@@ -227,6 +227,13 @@ def test_both_classes_weigh_a_half_in_the_loss():
     assert torch.isfinite(balanced_loss(logits, abnormal & False))
 
 
+def test_the_worst_normal_patches_make_half_of_what_the_normal_ones_weigh():
+    logits, abnormal = torch.tensor([0.3, -1.0, 2.0, 0.5, -2.0]), torch.tensor([True, False, False, False, False])
+    positive, normal = math.log1p(math.exp(-0.3)), [math.log1p(math.exp(v)) for v in (-1.0, 2.0, 0.5, -2.0)]
+    expected = 0.5 * positive + 0.25 * sum(normal) / 4 + 0.25 * (normal[1] + normal[2]) / 2
+    assert balanced_loss(logits, abnormal, hard=0.5).item() == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("how", POOLINGS)
 def test_a_blob_of_high_probability_raises_every_score(how):
     generator = torch.Generator().manual_seed(0)
@@ -319,6 +326,7 @@ def test_e_theta_learns_from_the_classifier_and_from_the_contrastive_loss_alike(
         (("rgb",),),
         (("relief",), ("point_cloud",)),
         (("normals", "similarity"),),
+        (("rgb", "symmetry"), ("normals", "symmetry")),
         (("rgb", "normals", "relief", "similarity"),),
         (("rgb", "similarity", "relief"), ("normals", "similarity", "relief")),
     ],

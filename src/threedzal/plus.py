@@ -1,7 +1,7 @@
 """ThreeDZALPlus, beyond the paper: a normalcy classifier that sees what the memory bank sees.
 
 The paper's C_w sees the points of a patch alone. This one is a mixture of small experts on frozen views of a patch
-(picture, normals, relief, how alone the patch is in its scan), each number z-scored over the scan's own object. It is
+(picture, normals, how alone the patch is in its scan), each number z-scored over the scan's own object. It is
 trained on whole scans in which pseudo anomalies change geometry and appearance together, so that no scan of the tested
 product is needed, labelled or not. See docs/beyond.md for what each part is worth.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +31,9 @@ from threedzal.module import PatchModule
 from threedzal.pooling import POOLINGS, Pooling, excess, pool
 from threedzal.scoring import realign
 
-Input = Literal["rgb", "normals", "relief", "similarity", "fpfh", "point_cloud"]
-INPUTS = ("rgb", "normals", "relief", "similarity", "fpfh", "point_cloud")
+Input = Literal["rgb", "normals", "relief", "similarity", "symmetry", "fpfh", "point_cloud"]
+INPUTS = get_args(Input)
+OF_IMAGES = ("similarity", "symmetry")  # an expert's own: of each image that it sees
 Branch = Literal["rgb", "fpfh", "point_cloud"]
 
 
@@ -43,8 +44,9 @@ class ThreeDZALPlus(PatchModule):
         experts: What each of the classifiers sees; their log-odds are averaged. `rgb`: frozen features of the picture;
             `normals`: the same network on a picture of the normals; `relief`: bands of depth, bending, gaps;
             `similarity`: distances to the most similar other patches of the scan, by every layer of the expert's `rgb`
-            and `normals`; `fpfh`; `point_cloud`: E_theta, a PointNet++ on the patch's points that learns with the
-            classifiers. `[[point_cloud]]` is the paper's C_w.
+            and `normals`; `symmetry`: the same to patches in any turn and mirroring of the scan; `fpfh`; `point_cloud`:
+            E_theta, a PointNet++ on the patch's points that learns with the classifiers. `[[point_cloud]]` is the
+            paper's C_w.
         backbone: Any timm model with `features_only`.
         layers: Its feature levels.
         rgb_weights: `pretrained` (timm's hub), `random`, or a local file.
@@ -57,7 +59,8 @@ class ThreeDZALPlus(PatchModule):
         lr: Peak learning rate; falls by a cosine to 0 over the run.
         normalise: `instance` z-scores each number over the scan's own object cells; `none`, for the ablation, not.
         positive_share: A patch is anomalous from this share of anomalous pixels on, normal at 0, undecided between.
-        normals_per_scan: Normal patches of a scan that a step learns from; all anomalous ones.
+        normals_per_scan: Most normal patches of a scan that a step learns from; all anomalous ones.
+        hard_normals: The share of the normal patches, those judged worst, that make half of their part of the loss.
         point_width: Scales E_theta's channels; 1 is the paper's size.
         embedding: Length of E_theta(x).
         w_con: Weight of L_con, eq. (1), on E_theta; 0: E_theta learns from the classifiers alone.
@@ -69,7 +72,10 @@ class ThreeDZALPlus(PatchModule):
 
     def __init__(
         self,
-        experts: tuple[tuple[Input, ...], ...] = (("rgb", "similarity", "relief"), ("normals", "similarity", "relief")),
+        experts: tuple[tuple[Input, ...], ...] = (
+            ("rgb", "similarity", "symmetry"),
+            ("normals", "similarity", "symmetry"),
+        ),
         backbone: str = "wide_resnet50_2",
         layers: tuple[int, ...] = (1, 2, 3),
         rgb_weights: str = "pretrained",
@@ -82,7 +88,8 @@ class ThreeDZALPlus(PatchModule):
         lr: float = 1e-3,
         normalise: Literal["instance", "none"] = "instance",
         positive_share: float = 0.25,
-        normals_per_scan: int = 160,
+        normals_per_scan: int = 2000,
+        hard_normals: float = 0.25,
         point_width: float = 0.25,
         embedding: int = 32,
         w_con: float = 0.0,
@@ -117,10 +124,10 @@ class ThreeDZALPlus(PatchModule):
         given = self.hparams
         for expert in given.experts:
             alone = not {"rgb", "normals", "relief", "fpfh", "point_cloud"} & set(expert)
-            if set(expert) - set(INPUTS) or alone or ("similarity" in expert and not set(IMAGES) & set(expert)):
+            if set(expert) - set(INPUTS) or alone or (set(OF_IMAGES) & set(expert) and not set(IMAGES) & set(expert)):
                 raise UserError(
                     f"model.experts has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity "
-                    "only of rgb or normals beside it"
+                    "and symmetry only of rgb or normals beside them"
                 )
         if not given.experts:
             raise UserError("model.experts is empty: give what at least one classifier sees, such as [[rgb]]")
@@ -128,6 +135,8 @@ class ThreeDZALPlus(PatchModule):
             raise UserError(
                 f"model.bank_layers is {list(given.bank_layers)}, but wanted some of model.layers {list(given.layers)}"
             )
+        if not 0 < given.hard_normals <= 1:
+            raise UserError(f"model.hard_normals is {given.hard_normals}, but wanted a share above 0, at most 1")
         if not given.bank_branches:
             raise UserError("model.bank_branches is empty: give what the memory bank holds, such as [rgb]")
 
@@ -209,7 +218,7 @@ class ThreeDZALPlus(PatchModule):
                 losses["l_con"] = self.hparams.w_con * con
         for expert, names in zip(self.classifiers, self._views_of, strict=True):
             odds.append(expert(torch.cat([views[name][shown] for name in names], dim=1))[:, 0])
-        losses["l_bce"] = sum(balanced_loss(values, truth) for values in odds)
+        losses["l_bce"] = sum(balanced_loss(values, truth, hard=self.hparams.hard_normals) for values in odds)
         loss = sum(losses.values())
         self._log("train/loss", loss, prog_bar=True)
         for name, value in losses.items():
@@ -279,14 +288,22 @@ def chosen_patches(abnormal: Tensor, decided: Tensor, *, normals: int) -> Tensor
     return decided & (abnormal | (rank < normals))
 
 
-def balanced_loss(logits: Tensor, abnormal: Tensor) -> Tensor:
-    """Binary cross-entropy of logits (N,) in which both classes weigh a half, however many there are of each."""
-    weights = torch.where(abnormal, 0.5 / abnormal.sum().clamp(min=1), 0.5 / (~abnormal).sum().clamp(min=1))
+def balanced_loss(logits: Tensor, abnormal: Tensor, *, hard: float = 1.0) -> Tensor:
+    """Binary cross-entropy of logits (N,) in which both classes weigh a half, however many there are of each.
+
+    Half of what the normal patches weigh goes to the share `hard` of them that are judged worst: what is taken for a
+    defect on a good part is rare among all its patches, and decides the low false-positive rates.
+    """
     losses = F.binary_cross_entropy_with_logits(logits.float(), abnormal.float(), reduction="none")
-    return (weights * losses).sum()
+    positive, negative = losses[abnormal], losses[~abnormal]
+    if not len(negative):
+        return 0.5 * positive.mean()
+    worst = negative.topk(max(1, math.ceil(hard * len(negative)))).values
+    of_normals = 0.5 * (negative.mean() + worst.mean())
+    return 0.5 * (positive.mean() + of_normals) if len(positive) else 0.5 * of_normals
 
 
 def _views_of(expert: tuple[str, ...]) -> list[str]:
-    """The views that an expert's inputs are: `similarity` is that of each image beside it."""
-    similar = [f"{image}_similarity" for image in IMAGES if image in expert]
-    return [view for name in expert for view in (similar if name == "similarity" else [name])]
+    """The views that an expert's inputs are: `similarity` and `symmetry` are those of each image beside them."""
+    images = [image for image in IMAGES if image in expert]
+    return [v for name in expert for v in ([f"{i}_{name}" for i in images] if name in OF_IMAGES else [name])]

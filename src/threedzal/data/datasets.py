@@ -18,6 +18,7 @@ from threedzal.data.record import ScanRecord
 from threedzal.data.resize import restore_map
 from threedzal.data.scan import Scan, ScanPreparation, prepare_scan
 from threedzal.data.scan_anomalies import AnomalySize, insert_shaded_anomalies
+from threedzal.data.variation import RawScan, vary
 from threedzal.features.cache import ArrayCache
 
 
@@ -116,11 +117,22 @@ class ScanAnomalies:
     regions: int = 3  # most regions of a training scan; one scan of validation has one
     size: AnomalySize = AnomalySize()  # of the `shaded` style
     place: Literal["attention", "anywhere"] = "anywhere"  # of the `shaded` style: where the random CNN attends, or not
+    variation: tuple[str, ...] = ()  # of training scans, see `variation.py`
 
     def insert(
-        self, scans: ScanDataset, index: int, pool: InterestPool, *, kind: str, regions: int, rng: np.random.Generator
+        self,
+        scans: ScanDataset,
+        index: int,
+        pool: InterestPool,
+        *,
+        kind: str,
+        regions: int,
+        rng: np.random.Generator,
+        varied: bool = False,
     ) -> Scan:
         """Scan `index` with pseudo anomalies of `kind`, prepared. What is not measured any more is object all the same.
+
+        `varied` draws its `variation`, too.
 
         A scan without a picture has only the `relief` style.
         """
@@ -139,13 +151,15 @@ class ScanAnomalies:
             xyz, rgb, mask = insert_pseudo_anomalies(
                 xyz, rgb, foreground, interest=pool.draw(rng), kind=kind, rng=rng, regions=regions
             )
+        raw = RawScan(xyz, rgb, foreground if given or self.style == "shaded" else None, mask)
+        raw = vary(raw, self.variation, rng) if varied else raw
         return prepare_scan(
-            xyz,
-            rgb,
-            mask,
+            raw.xyz,
+            raw.rgb,
+            raw.mask,
             preparation=scans.preparation,
             record=replace(record, defect=kind),
-            foreground=foreground if given or self.style == "shaded" else None,
+            foreground=raw.foreground,
             cache=scans.cache,
         )
 
@@ -183,7 +197,7 @@ class TrainingScanDataset(Dataset):
         visit, scan = divmod(index, len(self.scans))
         kind = self.anomalies.kinds[(epoch + visit + scan) % len(self.anomalies.kinds)]
         regions = int(rng.integers(1, self.anomalies.regions + 1))
-        return self.anomalies.insert(self.scans, scan, self.pool, kind=kind, regions=regions, rng=rng)
+        return self.anomalies.insert(self.scans, scan, self.pool, kind=kind, regions=regions, rng=rng, varied=True)
 
 
 @dataclass

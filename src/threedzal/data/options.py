@@ -57,6 +57,8 @@ class DataOptions(LightningDataModule):
         anomaly_radius: Radius of a region (`shaded`), evenly in the logarithm between two numbers of `anomaly_unit`.
         anomaly_unit: The paper's `patches`, 8 pixels of 224 wide, or `millimetres`.
         anomaly_relief: Millimetres that bumps rise and dents sink (`shaded`).
+        scan_variation: Training scans as they might have been, too (`training: scans`): some of `pose` (turned,
+            mirrored), `light` (exposure, contrast, tint, sharpness) and `sensor` (noise, missing points).
         removal: `hole` takes a contiguous hole out of a neighbourhood, `random` points at random.
         interest: `local` takes the points around one of the top pixels, `global` the top pixels themselves.
         interest_draws: Sets of points of interest drawn for a visit.
@@ -121,6 +123,7 @@ class DataOptions(LightningDataModule):
         anomaly_radius: tuple[float, float] = (0.5, 1.75),
         anomaly_unit: Literal["patches", "millimetres"] = "patches",
         anomaly_relief: tuple[float, float] = (1.0, 5.0),
+        scan_variation: tuple[Literal["pose", "light", "sensor"], ...] = (),
         removal: Literal["hole", "random"] = "hole",
         interest: Literal["local", "global"] = "local",
         interest_draws: int = 8,
@@ -159,6 +162,7 @@ class DataOptions(LightningDataModule):
             regions=regions_per_scan,
             size=AnomalySize(tuple(anomaly_radius), anomaly_unit, tuple(anomaly_relief)),
             place=anomaly_place,
+            variation=tuple(scan_variation),
         )
         self.cache = ArrayCache(cache_dir, limit=None if cache_gigabytes is None else 1e9 * cache_gigabytes)
         self.rgb_cache = self.cache if cache_rgb else ArrayCache(None)

@@ -18,6 +18,7 @@ from threedzal.features.grid import as_patches
 from threedzal.features.instance import SIMILARITY_WIDTH, instance_normalise, self_similarity
 from threedzal.features.relief import RELIEF_WIDTH, relief_features, surface_normals
 from threedzal.features.rgb import RGBFeatures
+from threedzal.features.symmetry import symmetric_similarity
 
 IMAGES = ("rgb", "normals")  # what the image network looks at
 FPFH_WIDTH = 33
@@ -31,7 +32,8 @@ class FrozenViews(nn.Module):
 
     `rgb`: features of the picture; `normals`: of the same network on a picture of the normals, as large as that;
     `relief`: bands of depth, bending, gaps; `fpfh`; `rgb_similarity` and `normals_similarity`: distances to the most
-    similar other patches of the scan, by every layer.
+    similar other patches of the scan, by every layer; `rgb_symmetry` and `normals_symmetry`: the same in any turn and
+    mirroring of the scan.
 
     Args:
         wanted: Which of these `forward` gives.
@@ -58,7 +60,7 @@ class FrozenViews(nn.Module):
         """Numbers a patch of a view."""
         if name in IMAGES:
             return sum(self.level_widths.values())
-        if name.endswith("similarity"):
+        if name.endswith(("similarity", "symmetry")):
             return SIMILARITY_WIDTH * len(self.level_widths)
         return {"relief": RELIEF_WIDTH, "fpfh": FPFH_WIDTH}[name]
 
@@ -70,6 +72,12 @@ class FrozenViews(nn.Module):
             if image in self.wanted or f"{image}_similarity" in self.wanted:
                 features = self.picture(scan) if image == "rgb" else self._of_normals(scan)
                 views[image] = self._normalised(features, cells)
+            if f"{image}_symmetry" in self.wanted:
+                directions = image == "normals"
+                shown = _normals_picture(scan) if directions else scan.rgb
+                views[f"{image}_symmetry"] = symmetric_similarity(
+                    self.network, shown, scan.object, cells, widths=[*self.level_widths.values()], directions=directions
+                )
             if f"{image}_similarity" in self.wanted:
                 reach = max(1, round(OVERLAP * grid))
                 levels = [self_similarity(part, cells, reach=reach) for part in self.levels(views[image]).values()]
@@ -92,7 +100,7 @@ class FrozenViews(nn.Module):
         return dict(zip(self.level_widths, features.split(list(self.level_widths.values()), dim=2), strict=True))
 
     def _of_normals(self, scan: Scan) -> Tensor:
-        picture = NORMALS_CONTRAST * surface_normals(scan.xyz, scan.valid, scan.object)
+        picture = _normals_picture(scan)
         if scan.rgb.shape[2:] != picture.shape[2:]:
             picture = F.interpolate(picture, size=scan.rgb.shape[2:], mode="bilinear", align_corners=False)
         return as_patches(self.network(picture, grid=math.isqrt(scan.cells.shape[1])))
@@ -101,6 +109,10 @@ class FrozenViews(nn.Module):
         if self.normalise == "instance":
             return instance_normalise(features, cells)
         return features.float() * cells[..., None]
+
+
+def _normals_picture(scan: Scan) -> Tensor:
+    return NORMALS_CONTRAST * surface_normals(scan.xyz, scan.valid, scan.object)
 
 
 def object_cells(scan: Scan) -> Tensor:
