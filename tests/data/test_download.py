@@ -9,12 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from threedzal.cli import main
 from threedzal.data import download as download_module
 from threedzal.data import mvtec_download
 from threedzal.data.archive import unpack
 from threedzal.data.download import download
+from threedzal.data.index import list_classes
 from threedzal.errors import UserError
 
 
@@ -154,6 +156,13 @@ def test_the_command_downloads_checks_and_unpacks(serve, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]  # no archive, no part
     assert main([*args, "--accept-license"]) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+def test_the_data_set_lands_where_the_configs_look_for_it(serve, tmp_path, monkeypatch):
+    config = yaml.safe_load((Path(__file__).parents[2] / "configs" / "3dzal.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "download", "mvtec3d", "--accept-license", "--url", serve().url]) == 0
+    assert list_classes(config["data"]["root"])
 
 
 def test_a_wrong_checksum_unpacks_nothing(serve, tmp_path, capsys):

@@ -37,7 +37,7 @@ def _download(options: argparse.Namespace) -> None:
     from threedzal.data.mvtec_download import fetch_mvtec3d
 
     fetch_mvtec3d(
-        options.out or options.dataset,
+        options.out,
         accept_license=options.accept_license,
         url=options.url,
         sha256=options.sha256,
@@ -92,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         "publishes no digest: the archive is compared with the MD5 that the library anomalib pins, or with --sha256.",
     )
     download.add_argument("dataset", choices=["mvtec3d"])
-    download.add_argument("--out", metavar="FOLDER", help="new folder to unpack to; mvtec3d by default")
+    download.add_argument(
+        "--out", metavar="FOLDER", default="mvtec_3d", help="new folder to unpack to; mvtec_3d by default"
+    )
     download.add_argument("--accept-license", action="store_true", help="I agree to CC BY-NC-SA 4.0: not commercial")
     download.add_argument("--url", help="of a mirror, or where the makers' address has changed")
     download.add_argument("--sha256", help="that the archive must have; of a mirror's it is only printed if not given")
