@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,22 @@ def sample_root() -> Path:
     if not root.is_dir():
         pytest.skip("no real scans here: set SAMPLE_ROOT to the folder that holds mvtec_3d/")
     return root
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    """As on a machine where it is not installed."""
+    from threedzal.compiled import has_numba
+
+    monkeypatch.setitem(sys.modules, "numba", None)
+    has_numba.cache_clear()
+    yield
+    has_numba.cache_clear()
+
+
+@pytest.fixture(params=["compiled loops", "torch"])
+def either_way(request):
+    if request.param == "torch":
+        request.getfixturevalue("without_numba")
+    else:
+        pytest.importorskip("numba")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from threedzal.compiled import has_numba, loop
 from threedzal.errors import UserError
 from threedzal.features import fpfh, fpfh_grid
-from threedzal.features.compiled import has_numba, loop
 from threedzal.features.fpfh_torch import point_features
 
 open3d = pytest.importorskip("open3d")

@@ -73,6 +73,16 @@ def test_what_bfloat16_cannot_tell_apart_is_searched_in_float32(path, spread, se
     assert not coarse.has_fast_bfloat16(rows.device) or (sum(asked) > 40) == searched_again
 
 
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("width", [3, 40])  # a block narrower than what is kept, and wider
+def test_the_smallest_of_blocks_are_those_of_the_whole(width):
+    values = torch.rand(30, 170, generator=torch.Generator().manual_seed(0))
+    kept, columns = flat.smallest_of_blocks(values.split(width, 1), 9)
+    expected = values.topk(9, largest=False).values
+    assert torch.equal(kept.sort(1).values, expected)
+    assert torch.equal(values.gather(1, columns), kept)
+
+
 def test_a_row_is_at_distance_zero_from_itself_even_far_from_the_origin(path):
     rows, _ = rows_and_queries(offset=5000.0)
     distances, found = MemoryBank.build(rows).search(rows, 1)

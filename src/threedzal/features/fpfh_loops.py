@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import int32, uint64
 
-from threedzal.features.compiled import loop
+from threedzal.compiled import loop
 from threedzal.features.fpfh_torch import BINS
 
 RAYS = tuple((math.cos(odd * math.pi / BINS), math.sin(odd * math.pi / BINS)) for odd in (1, 3, 5, 7, 9))

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from threedzal.features.compiled import has_numba
+from threedzal.compiled import has_numba
 
 BINS = 11
 CHUNK = 200  # points at a time: their pairs with 100 neighbours stay in cache

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from threedzal.features.compiled import has_numba
+from threedzal.compiled import has_numba
 from threedzal.features.neighbours_torch import nearest_on_grid
 from threedzal.features.window_proof import distance_beyond
 

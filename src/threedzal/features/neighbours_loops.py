@@ -7,7 +7,7 @@ by counting: a pass over a few hundred distances takes some nanoseconds, and the
 import numpy as np
 from numba import int64, uint64
 
-from threedzal.features.compiled import loop
+from threedzal.compiled import loop
 
 LARGEST = np.finfo(np.float64).max
 GUESSES = 8  # limits tried in proportion to the counts, before intervals are halved

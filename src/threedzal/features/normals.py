@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from threedzal.features.compiled import has_numba
+from threedzal.compiled import has_numba
 
 GRID = 2.0**33  # normals are whole multiples of its inverse, 1e-10
 

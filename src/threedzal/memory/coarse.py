@@ -69,14 +69,12 @@ class CoarseSearch:
         return numbers, bounds.amax(1).double() + queries.double().square().sum(1) * (1 - FLOAT32)
 
     def _bounds(self, queries: Tensor) -> Iterator[Tensor]:
-        """Blocks (Q,n): lower bounds of |r|^2 - 2qr."""
-        features, origin = self.exact.features, self.exact.origin
-        block = features.new_empty(flat.ROW_CHUNK, features.shape[1] + 2)
-        for first in range(0, len(features), flat.ROW_CHUNK):
-            part = slice(first, first + flat.ROW_CHUNK)
-            rows = block[: len(self._norms[part])]
-            rows[:, :-2], rows[:, -2:] = (features[part] - origin).bfloat16(), self._columns[part]
-            yield torch.addmm(self._norms[part], queries, rows.T, alpha=-2.0)
+        """Blocks (Q,n), each good until the next: lower bounds of |r|^2 - 2qr."""
+        room = queries.new_empty(flat.ROW_CHUNK, queries.shape[1])
+        for part, shifted, out in self.exact.shifted_blocks(len(queries)):
+            rows = room[: len(shifted)]
+            rows[:, :-2], rows[:, -2:] = shifted.bfloat16(), self._columns[part]
+            yield torch.addmm(self._norms[part], queries, rows.T, alpha=-2.0, out=out)
 
     def _measured(self) -> tuple[Tensor, Tensor]:
         """|r|^2 (M,), a little less, and (|r|, |f|) (M,2), a little more: for what float32 sums lose, too."""

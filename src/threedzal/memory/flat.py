@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from threedzal.compiled import has_numba
 from threedzal.memory.distances import partial_squared_distances
 
 ROW_CHUNK = 1024  # rows centred and compared at a time; they and their products stay in the processor's cache
-RESCORE_ELEMENTS = 8_000_000  # float32 differences held at a time (32 MB)
+RESCORE_ELEMENTS = 200_000  # float32 differences held at a time, in the processor's cache
 
 
 class FlatSearch:
@@ -25,22 +26,40 @@ class FlatSearch:
         """Row numbers (Q,count) int64 of the nearest rows to the precision of float32 products, in no order."""
         return smallest_of_blocks(self._distances(queries - self.origin), count)[1]
 
-    def _distances(self, queries: Tensor) -> Iterator[Tensor]:
+    def shifted_blocks(self, queries: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Of each block which rows they are, their difference (n,D) to the origin, and room (queries,n) for products.
+
+        Both are written over by the next: pages that are given back and asked for again cost as much as the sums.
+        """
+        most = min(ROW_CHUNK, len(self.features))
+        differences, room = self.origin.new_empty(most, len(self.origin)), self.origin.new_empty(queries * most)
         for first in range(0, len(self.features), ROW_CHUNK):
-            part = slice(first, first + ROW_CHUNK)
-            yield partial_squared_distances(queries, self.features[part] - self.origin, self._norms[part])
+            rows = self.features[first : first + ROW_CHUNK]
+            n = len(rows)
+            shifted = torch.sub(rows, self.origin, out=differences[:n])
+            yield slice(first, first + n), shifted, room[: queries * n].view(queries, n)
+
+    def _distances(self, queries: Tensor) -> Iterator[Tensor]:
+        for part, rows, out in self.shifted_blocks(len(queries)):
+            yield partial_squared_distances(queries, rows, self._norms[part], out=out)
 
 
 def smallest_of_blocks(blocks: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor]:
     """The `count` smallest values of each line (Q,count) and their columns, int64, in no order; blocks are (Q,n)."""
-    best, columns, first = [], [], 0
+    best, columns, first = torch.empty(0), torch.empty(0, dtype=torch.int64), 0
     for block in blocks:
-        values, at = block.topk(min(count, block.shape[1]), largest=False)
-        values, at = torch.cat([*best, values], 1), torch.cat([*columns, at + first], 1)
-        values, keep = values.topk(min(count, values.shape[1]), largest=False)
-        best, columns = [values], [at.gather(1, keep)]
+        if first >= count and block.device.type == "cpu" and has_numba():
+            from threedzal.memory.flat_loops import keep_smallest
+
+            keep_smallest(block.numpy(), first, best.numpy(), columns.numpy())
+        else:
+            values, at = block.topk(min(count, block.shape[1]), largest=False)
+            if first:
+                values, at = torch.cat([best, values], 1), torch.cat([columns, at + first], 1)
+            best, keep = values.topk(min(count, values.shape[1]), largest=False)
+            columns = at.gather(1, keep)
         first += block.shape[1]
-    return best[0], columns[0]
+    return best, columns
 
 
 def column_means(features: Tensor) -> Tensor:
