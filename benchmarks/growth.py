@@ -194,14 +194,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
     parser.add_argument("--only", help="curves whose name holds one of these, separated by commas")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file for the figures; those of other curves in it are kept")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(args)
     torch.set_num_threads(1)
     wanted = [c for c in CURVES if not options.only or any(part in c.name for part in options.only.split(","))]
     print("| what | against | sizes | CPU s | exponent (last two) | allowed | MiB | exponent |")
     print("|---|---|---|---|---|---|---|---|")
-    record = {}
+    record = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     for curve in wanted:
         points = measured(curve, curve.quick if options.quick else curve.sizes)
         print(line(curve, points), flush=True)

@@ -83,9 +83,10 @@ def main() -> None:
     torch.set_num_threads(1)
     index = index_dataset(options.data)
     train, test = ([r for r in index if r.split == split] for split in ("train", "test"))
-    runs = commands(options.data, train[0].class_name, options.backbone)
     print(f"{len(train)} training and {len(test)} test scans; CPU seconds of the commands, all processes:")
-    for name, seconds in runs.items():
+    runs = {}
+    for name, seconds in commands(options.data, train[0].class_name, options.backbone):
+        runs[name] = seconds
         print(f"  {name}: {seconds:.1f}", flush=True)
     network = RGBFeatures(backbone=options.backbone, weights="random")
     print("\n| stage | times | reference, CPU s | ours, CPU s | ratio | measured on |\n|---|---|---|---|---|---|")
@@ -105,9 +106,8 @@ def main() -> None:
         write_text(options.json, json.dumps({"commands": runs, "stages": [asdict(row) for row in rows]}, indent=1))
 
 
-def commands(data: Path, name: str, backbone: str) -> dict[str, float]:
+def commands(data: Path, name: str, backbone: str) -> Iterator[tuple[str, float]]:
     """CPU seconds of `fit` and `test`, twice with one cache."""
-    found = {}
     with tempfile.TemporaryDirectory() as folder:
         for when in ("nothing kept", "features kept"):
             version = f"--trainer.logger.init_args.version={when.split()[0]}"
@@ -118,9 +118,8 @@ def commands(data: Path, name: str, backbone: str) -> dict[str, float]:
             ]  # fmt: skip
             networks = [f"--model.init_args.backbone={backbone}", "--model.init_args.rgb_weights=random"]
             fitted = f"--ckpt_path=lightning_logs/{when.split()[0]}/fitted.ckpt"
-            found[f"fit, {when}"] = cpu_of_command(["fit", *common, *networks], folder)
-            found[f"test, {when}"] = cpu_of_command(["test", *common, fitted], folder)
-    return found
+            yield f"fit, {when}", cpu_of_command(["fit", *common, *networks], folder)
+            yield f"test, {when}", cpu_of_command(["test", *common, fitted], folder)
 
 
 def cpu_of_command(args: list[str], folder: str) -> float:

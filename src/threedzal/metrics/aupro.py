@@ -46,7 +46,7 @@ def pro_curve(preds: Tensor, target: Tensor, *, roi: Tensor | None = None) -> tu
         fpr, pro: (V,) float64, both ascending. One NaN pair where there is no curve.
     """
     normal, defective, sizes = split_pixels(preds, target, roi=roi)
-    return curve(rank_regions(sorted_scores(normal), defective, sizes))
+    return curve(rank_regions(sorted_scores(normal, overwrite=True), defective, sizes))
 
 
 class AUPRO(Metric):

@@ -191,7 +191,9 @@ class _Pixels:
 
     @classmethod
     def of(cls, values: Tensor, region: Tensor) -> "_Pixels":
-        on_object, elsewhere = (sorted_scores(select(values, region == code)) for code in (OBJECT, ELSEWHERE))
+        on_object, elsewhere = (
+            sorted_scores(select(values, region == code), overwrite=True) for code in (OBJECT, ELSEWHERE)
+        )
         return cls(on_object, elsewhere, select(values, region > 0), select(region, region > 0))
 
 
