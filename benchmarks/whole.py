@@ -78,16 +78,21 @@ def main() -> None:
     parser.add_argument("--backbone", default="wide_resnet50_2")
     parser.add_argument("--scans", type=int, default=2, help="that the reference's stages are measured on")
     parser.add_argument("--steps", type=int, default=STEPS, help="of the reference's coreset")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--json", type=Path, help="file for the figures; those of the commands in it are not measured again"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     index = index_dataset(options.data)
     train, test = ([r for r in index if r.split == split] for split in ("train", "test"))
     print(f"{len(train)} training and {len(test)} test scans; CPU seconds of the commands, all processes:")
-    runs = {}
-    for name, seconds in commands(options.data, train[0].class_name, options.backbone):
-        runs[name] = seconds
+    before = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    runs = before.get("commands", {})
+    for name, seconds in runs.items() or commands(options.data, train[0].class_name, options.backbone):
+        runs = {**runs, name: seconds}
         print(f"  {name}: {seconds:.1f}", flush=True)
+    if options.json:
+        write_text(options.json, json.dumps({"commands": runs}, indent=1))
     network = RGBFeatures(backbone=options.backbone, weights="random")
     print("\n| stage | times | reference, CPU s | ours, CPU s | ratio | measured on |\n|---|---|---|---|---|---|")
     rows = []
