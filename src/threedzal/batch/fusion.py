@@ -41,6 +41,15 @@ def excess(values: Tensor, scale: Scale) -> Tensor:
     return ((values - scale.floor) / scale.spread).clamp(min=0)
 
 
+def agreement(first: Tensor, second: Tensor) -> Tensor:
+    """The power mean of exponent 1/2 of two `excess` maps of one shape, between their mean and their geometric mean.
+
+    What one of two ways to judge takes for a defect and the other does not is seldom one; what the other cannot know
+    (a first scan without a batch) is not lost, as it would be in a product.
+    """
+    return ((first.clamp(min=0).sqrt() + second.clamp(min=0).sqrt()) / 2) ** 2
+
+
 def scan_excess(values: Tensor, starts: Sequence[int], scale: Scale, *, own: float) -> Tensor:
     """`excess` with a scale for each scan, between the batch's and the scan's own.
 
