@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 FLOOR = 0.1  # the share of the values taken for noise
+BATCH_SHARE = 2 / 3  # of a map that a batch and a fitted file make together
 FEWEST = 16  # patches from which a scan has a scale of its own
 
 
@@ -41,13 +42,9 @@ def excess(values: Tensor, scale: Scale) -> Tensor:
     return ((values - scale.floor) / scale.spread).clamp(min=0)
 
 
-def agreement(first: Tensor, second: Tensor) -> Tensor:
-    """The power mean of exponent 1/2 of two `excess` maps of one shape, between their mean and their geometric mean.
-
-    What one of two ways to judge takes for a defect and the other does not is seldom one; what the other cannot know
-    (a first scan without a batch) is not lost, as it would be in a product.
-    """
-    return ((first.clamp(min=0).sqrt() + second.clamp(min=0).sqrt()) / 2) ** 2
+def blend(batch: Tensor, trained: Tensor) -> Tensor:
+    """Two `excess` maps of one shape as one, in which the batch, that knows the product, counts twice (docs/batch.md)."""
+    return BATCH_SHARE * batch + (1 - BATCH_SHARE) * trained
 
 
 def scan_excess(values: Tensor, starts: Sequence[int], scale: Scale, *, own: float) -> Tensor:

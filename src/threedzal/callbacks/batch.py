@@ -12,7 +12,7 @@ from torch import Tensor
 
 from threedzal.batch import BatchOptions, BatchReference
 from threedzal.batch.expectation import duplicate_sentences, few_scans_sentence
-from threedzal.batch.fusion import Scale, agreement, excess
+from threedzal.batch.fusion import Scale, blend, excess
 from threedzal.batch.image_score import top_score
 from threedzal.batch.reference import BatchJudgement
 from threedzal.batch.state import absorbed, method_signature, read_state, scan_key, write_state
@@ -158,7 +158,7 @@ class BatchJudge:
             named = {"batch": maps}
             if scales is not None:
                 trained = torch.stack([scan.trained for scan in scans]).float()
-                named = {"both": agreement(excess(maps, scales[0]), excess(trained, scales[1])), **named}
+                named = {"both": blend(excess(maps, scales[0]), excess(trained, scales[1])), **named}
             objects = torch.stack([scan.object for scan in scans])
             scores = {name: self._scan_scores(values, objects) for name, values in named.items()}
             cells = torch.stack([scan.cells for scan in scans])
