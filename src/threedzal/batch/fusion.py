@@ -43,7 +43,7 @@ def excess(values: Tensor, scale: Scale) -> Tensor:
 
 
 def blend(batch: Tensor, trained: Tensor) -> Tensor:
-    """Two `excess` maps of one shape as one, in which the batch, that knows the product, counts twice (docs/batch.md)."""
+    """Two `excess` maps of one shape as one, in which the batch, which knows the product, counts twice."""
     return BATCH_SHARE * batch + (1 - BATCH_SHARE) * trained
 
 
