@@ -48,6 +48,16 @@ def test_pictures_of_a_folder_stand_beside_the_depth(tmp_path):
     np.testing.assert_allclose(item[1:].flatten(1).T.numpy(), np.tile(colour / 255, (256, 1)), atol=1e-6)
 
 
+def test_a_pattern_stands_for_several_folders(tmp_path):
+    for name in ("one/good/a.png", "two/good/b.png", "two/bad/c.png", "od[d]/good/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert [path.name for path in list_pictures(tmp_path / "*" / "good")] == ["d.png", "a.png", "b.png"]
+    assert [path.name for path in list_pictures(tmp_path / "od[d]")] == ["d.png"]
+    with pytest.raises(UserError, match="holds no picture"):
+        list_pictures(tmp_path / "*" / "none")
+
+
 def test_a_folder_without_pictures_or_with_a_broken_one(tmp_path):
     with pytest.raises(UserError, match="holds no picture"):
         list_pictures(tmp_path)

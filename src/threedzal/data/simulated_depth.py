@@ -4,6 +4,7 @@ little depth to learn from (3DSR, Zavrtanik et al., WACV 2024, section 3.2)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,13 @@ def procedural_texture(size: int, *, generator: torch.Generator | None = None) -
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """All pictures below `folder`, sorted.
+    """All pictures below `folder`, or below every folder that a pattern (`data/*/train/good/rgb`) stands for, sorted.
 
     Raises:
         UserError: there is no such folder, or no picture in it.
     """
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PICTURES)
+    folders = [folder] if Path(folder).is_dir() else glob(str(folder))
+    paths = sorted(path for each in folders for path in Path(each).rglob("*") if path.suffix.lower() in PICTURES)
     if not paths:
         raise UserError(f"{folder}: holds no picture ({', '.join(PICTURES)}); give data.pictures another folder")
     return paths

@@ -95,6 +95,11 @@ def test_the_detector_is_tested_like_any_method(detector, tmp_path, monkeypatch)
     assert names == {"cone/fused", "cone/foreground"}
 
 
+def test_after_a_warm_up_the_codes_take_the_place_of_the_features(configs, tmp_path):
+    warmed = fit(tmp_path, configs[0], "--model.warmup", "1")  # of two steps: the other one starts the codebooks
+    assert all(read_checkpoint(warmed)["state_dict"][f"network.quantizer_{level}.started"] for level in ("lo", "hi"))
+
+
 def test_its_file_alone_judges_a_scan(dada, detector, root, tmp_path):
     away = dada.rename(tmp_path / "away.ckpt")  # the autoencoder is in the detector's file
     folder = root / "cone" / "test" / "good"
@@ -134,6 +139,7 @@ def test_depth_alone_needs_no_picture(write, configs, root, tmp_path):
         (1, ["--model.dada", "DADA", "--model.window", "4"], ["model.window", "4", "odd"]),
         (0, ["--data.training", "good_scans", "--data.root", "ROOT", "--data.train_classes", "[cone]"], ["simulated"]),
         (0, ["--data.pictures", "empty"], ["empty", "no picture"]),
+        (0, ["--model.warmup", "2"], ["model.warmup", "2 of 2 steps"]),
     ],
 )
 def test_what_cannot_work_is_said_in_one_sentence(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from threedzal.baselines.dsr3d.dada_network import DADANetwork, by_modality
@@ -11,6 +12,7 @@ from threedzal.baselines.dsr3d.detection_networks import (
     SubspaceRestriction,
     focal_loss,
 )
+from threedzal.baselines.dsr3d.layers import keep_variance
 
 EXACT = "donot_use_mm_for_euclid_dist"
 
@@ -78,6 +80,24 @@ def test_the_autoencoder_learns_a_picture():
         optimizer.step()
         optimizer.zero_grad()
     assert errors[-1] < 0.5 * errors[0]
+
+
+def test_drawn_from_features_a_picture_has_no_codes_and_the_codebooks_stay():
+    torch.manual_seed(0)
+    network, image = DADANetwork(**TINY), torch.rand(2, 4, 32, 32)
+    drawn, loss, codes = network(image, quantise=False)
+    assert not network.quantizer_lo.started and not network.quantizer_hi.started
+    assert loss == 0 and [c.shape for c in codes] == [(2, 4, 4), (2, 8, 8)] and not any(c.any() for c in codes)
+    quarter, lo = network.features_lo(image)
+    torch.testing.assert_close(drawn, network.decode(lo, network.features_hi(quarter, lo)))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(16, 64, 3, padding=1, groups=2), nn.ConvTranspose2d(16, 64, 4, 2, 1)])
+def test_a_relu_and_a_layer_keep_the_size_of_a_signal(layer):
+    torch.manual_seed(0)
+    keep_variance(layer)
+    signal = torch.randn(4, 16, 64, 64).relu()
+    assert layer(signal)[..., 4:-4, 4:-4].square().mean().item() == pytest.approx(1, rel=0.2)
 
 
 def millions(*modules):

@@ -11,7 +11,7 @@ from torch import Tensor
 from threedzal.baselines.dsr3d.dada_network import DADANetwork
 
 SKIPPED = 0.05  # share of the codes, the nearest ones, that never replace a code: they would change nothing
-LEAST_SIMILAR = 0.1  # a replacement is drawn from between a tenth of the codes and all of them
+SHARES = (0.1, 1.0)  # a replacement is drawn from between a tenth of the codes and all of them
 PATCHES = (1, 2, 4, 8)  # sides of the patches of codes that change places
 
 
@@ -28,24 +28,32 @@ class Disturbed:
 
 @torch.no_grad()
 def disturb(
-    network: DADANetwork, image: Tensor, mask: Tensor, *, visible: float = 0.0, generator: torch.Generator
+    network: DADANetwork,
+    image: Tensor,
+    mask: Tensor,
+    *,
+    shares: tuple[float, float] = SHARES,
+    visible: float = 0.0,
+    generator: torch.Generator,
 ) -> Disturbed:
     """Encode pictures and replace codes inside the mask: of both levels, or of either.
 
     Args:
         network: In eval mode. image: (B,C,H,W). mask: (B,1,H,W) float32, 0 or 1; all 0 leaves a picture as it is.
+        shares: Range of the share of the codes, the nearest ones, that a replacement is drawn from.
         visible: Pixels whose drawing changes by less than this, of 1, are left out of the truth.
         generator: On the CPU.
     """
+    draw = {"shares": shares, "generator": generator}
     quarter, features_lo = network.features_lo(image)
     lo = network.quantizer_lo(features_lo)[0]
     features_hi = network.features_hi(quarter, lo)
     hi = network.quantizer_hi(features_hi)[0]
-    lo_replaced = replace_codes(features_lo, lo, network.quantizer_lo.codebook, mask, generator=generator)
+    lo_replaced = replace_codes(features_lo, lo, network.quantizer_lo.codebook, mask, **draw)
     after = network.features_hi(quarter, lo_replaced)  # `hi` knows `lo`, so that a replaced `lo` shows in it
     hi_after = network.quantizer_hi(after)[0]
-    both = replace_codes(after, hi_after, network.quantizer_hi.codebook, mask, generator=generator)
-    hi_replaced = replace_codes(features_hi, hi, network.quantizer_hi.codebook, mask, generator=generator)
+    both = replace_codes(after, hi_after, network.quantizer_hi.codebook, mask, **draw)
+    hi_replaced = replace_codes(features_hi, hi, network.quantizer_hi.codebook, mask, **draw)
     kind = torch.randint(4, (len(image), 1, 1, 1), generator=generator).to(image.device)  # 0, 1: both; 2: lo; 3: hi
     codes = Disturbed(
         lo=torch.where(kind == 3, lo, lo_replaced),
@@ -64,7 +72,13 @@ def changed(network: DADANetwork, codes: Disturbed) -> Tensor:
 
 
 def replace_codes(
-    features: Tensor, quantised: Tensor, codebook: Tensor, mask: Tensor, *, generator: torch.Generator
+    features: Tensor,
+    quantised: Tensor,
+    codebook: Tensor,
+    mask: Tensor,
+    *,
+    shares: tuple[float, float] = SHARES,
+    generator: torch.Generator,
 ) -> Tensor:
     """Inside the mask, codes at a random similarity of each scan, or codes of the same scan from other places.
 
@@ -79,7 +93,7 @@ def replace_codes(
         return torch.where(cells, shuffled_patches(quantised, generator=generator), quantised)
     replaced = quantised.clone()
     for scan, inside, vectors in zip(replaced, cells[:, 0], features, strict=True):
-        share = LEAST_SIMILAR + (1 - LEAST_SIMILAR) * float(torch.rand((), generator=generator))
+        share = shares[0] + (shares[1] - shares[0]) * float(torch.rand((), generator=generator))
         codes = similar_codes(vectors[:, inside].T, codebook, share=share, generator=generator)
         scan[:, inside] = codebook[codes].T.to(scan)
     return replaced

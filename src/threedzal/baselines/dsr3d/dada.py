@@ -11,6 +11,7 @@ from torch import Tensor
 from threedzal.baselines.dsr3d.dada_network import DADANetwork
 from threedzal.baselines.dsr3d.schedule import check_data, stepped_adam
 from threedzal.baselines.dsr3d.vector_quantizer import perplexity
+from threedzal.errors import UserError
 from threedzal.module import Method
 
 ARCHITECTURE = ("colour", "hidden", "layers", "residual", "codes", "width")
@@ -27,6 +28,8 @@ class DADA(Method):
         codes: Codes of each of the two codebooks.
         width: Numbers of a code.
         decay: Of the codebooks' moving averages.
+        warmup: Steps before codes take the place of features; 0 in the paper. Of two modalities in one codebook the one
+            that starts with the weaker features may never get into the codes; so it does within a short training.
         commitment: Weight of the loss that keeps features near their codes.
         reconstruction: `l1`, as the released code has it for depth and colour, or `l2`, as for depth alone.
         lr: Of Adam; a tenth from 80 % of the epochs on, a hundredth from 90 % on.
@@ -45,6 +48,7 @@ class DADA(Method):
         codes: int = 2048,
         width: int = 256,
         decay: float = 0.99,
+        warmup: int = 0,
         commitment: float = 0.25,
         reconstruction: Literal["l1", "l2"] = "l1",
         lr: float = 2e-4,
@@ -70,7 +74,7 @@ class DADA(Method):
         self._loss(images, "val")
 
     def _loss(self, images: Tensor, stage: str) -> Tensor:
-        drawn, commitment, codes = self.network(images)
+        drawn, commitment, codes = self.network(images, quantise=self.global_step >= self.hparams.warmup)
         difference = F.l1_loss if self.hparams.reconstruction == "l1" else F.mse_loss
         values = {"reconstruction": difference(drawn, images), "commitment": self.hparams.commitment * commitment}
         loss = sum(values.values())
@@ -91,4 +95,7 @@ class DADA(Method):
         return loss
 
     def configure_optimizers(self):
+        steps = self.trainer.estimated_stepping_batches
+        if self.hparams.warmup >= steps:
+            raise UserError(f"model.warmup is {self.hparams.warmup} of {steps} steps, so that no code would be learned")
         return stepped_adam(self, lr=self.hparams.lr, at=(0.8, 0.9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from threedzal.baselines.dsr3d.layers import ResidualStack
+from threedzal.baselines.dsr3d.layers import ResidualStack, keep_variance
 from threedzal.baselines.dsr3d.vector_quantizer import VectorQuantizer
 
 
@@ -13,6 +13,11 @@ def by_modality(*tensors: Tensor, groups: int) -> Tensor:
     """Concatenate channels so that each group holds its own part of every tensor: (B,C_i,h,w) -> (B,sum C_i,h,w)."""
     parts = [tensor.chunk(groups, dim=1) for tensor in tensors]
     return torch.cat([part[group] for group in range(groups) for part in parts], dim=1)
+
+
+def without_codes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a `VectorQuantizer` returns, the features (B,D,h,w) as they are."""
+    return features, features.new_zeros(len(features), *features.shape[2:], dtype=torch.int64), features.new_zeros(())
 
 
 class Encoder(nn.Module):
@@ -105,6 +110,7 @@ class DADANetwork(nn.Module):
         self.quantizer_hi = VectorQuantizer(codes, width, decay=decay)
         self.upsample = nn.ConvTranspose2d(width, width, 4, stride=2, padding=1, groups=groups)
         self.decoder = Decoder(modalities, hidden, width, layers=layers, residual=residual)
+        keep_variance(self)
 
     def features_lo(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B,C,H,W) in [0,1] -> the quarter-size features (B,hidden,H/4,W/4) and F_lo (B,D,H/8,W/8)."""
@@ -119,9 +125,13 @@ class DADANetwork(nn.Module):
         """Quantised (B,D,H/8,W/8) and (B,D,H/4,W/4) -> (B,C,H,W), whatever object they are of."""
         return self.decoder(by_modality(self.upsample(lo), hi, groups=self.groups))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """(B,C,H,W) in [0,1] -> the same from its codes, the commitment loss (), and the codes (lo, hi)."""
+    def forward(self, image: Tensor, *, quantise: bool = True) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """(B,C,H,W) in [0,1] -> the same from its codes, the commitment loss (), and the codes (lo, hi).
+
+        Not quantised, it is drawn from the features themselves: the loss is 0, and so are all codes.
+        """
         quarter, features = self.features_lo(image)
-        lo, codes_lo, loss_lo = self.quantizer_lo(features)
-        hi, codes_hi, loss_hi = self.quantizer_hi(self.features_hi(quarter, lo))
+        lo, codes_lo, loss_lo = self.quantizer_lo(features) if quantise else without_codes(features)
+        features = self.features_hi(quarter, lo)
+        hi, codes_hi, loss_hi = self.quantizer_hi(features) if quantise else without_codes(features)
         return self.decode(lo, hi), loss_lo + loss_hi, (codes_lo, codes_hi)

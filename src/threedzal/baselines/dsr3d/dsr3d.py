@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import BinaryAUROC
 
-from threedzal.baselines.dsr3d.code_replacement import disturb
+from threedzal.baselines.dsr3d.code_replacement import SHARES, disturb
 from threedzal.baselines.dsr3d.dada import ARCHITECTURE
 from threedzal.baselines.dsr3d.dada_network import DADANetwork
 from threedzal.baselines.dsr3d.depth_image import scan_image
@@ -43,6 +43,7 @@ class DSR3D(MapModule):
         rotation: Most degrees by which a training scan is turned.
         good: Share of the training scans that are left without anomalies.
         mask_thresholds: Range of the threshold above which Perlin noise is an anomaly.
+        shares: Range of the share of the codes, the nearest ones, that a replaced code is drawn from.
         visible: Least change of the drawing, of 1, that is an anomaly; 0, the paper: wherever a code was replaced.
             The codes of a small autoencoder hold much that hardly shows.
         on_object: Let nothing beside the object's silhouette be an anomaly; as released, the map is of all pixels.
@@ -61,6 +62,7 @@ class DSR3D(MapModule):
         rotation: float = 15.0,
         good: float = 0.5,
         mask_thresholds: tuple[float, float] = (0.4, 0.8),
+        shares: tuple[float, float] = SHARES,
         visible: float = 0.0,
         on_object: bool = False,
         w_image: float = 10.0,
@@ -134,8 +136,8 @@ class DSR3D(MapModule):
         image, inside = scan_image(scan, with_colour=self.uses_rgb), scan.valid[:, None].float()
         if stage == "train":
             image, inside = turned(image, inside, most=self.hparams.rotation, generator=generator)
-        mask = self._mask(inside, generator)
-        codes = disturb(self.dada, image, mask, visible=self.hparams.visible, generator=generator)
+        made = {"shares": self.hparams.shares, "visible": self.hparams.visible}
+        codes = disturb(self.dada, image, self._mask(inside, generator), **made, generator=generator)
         restored_lo, restored_hi, picture, logits = self._restored(codes.lo, codes.hi)
         probability = logits.float().softmax(1)[:, 1:]
         values = {
