@@ -50,6 +50,20 @@ def test_replacements_are_among_the_nearest_but_not_the_very_nearest():
         assert chosen.min() == 5 and chosen.max() == last
 
 
+@pytest.mark.parametrize("shares", [(0.06, 0.06), (0.3, 0.3)])
+def test_codes_that_replace_are_as_near_as_asked_for(shares):
+    torch.manual_seed(0)
+    features, codebook = torch.randn(1, 5, 8, 8), torch.randn(100, 5)
+    distances = torch.cdist(features.flatten(2)[0].T, codebook, compute_mode=EXACT)
+    codes = codebook[distances.argmin(1)].T.view(1, 5, 8, 8)
+    everywhere = torch.ones(1, 1, 32, 32)
+    replaced = replace_codes(features, codes, codebook, everywhere, shares=shares, shuffled=0.0, generator=drawn(0))
+    chosen = torch.cdist(replaced.flatten(2)[0].T, codebook, compute_mode=EXACT).argmin(1)
+    rank = distances.argsort(1).argsort(1).gather(1, chosen[:, None])
+    assert rank.min() >= 5 and rank.max() <= 100 * shares[1]
+    assert rank.unique().numel() > 20 * (shares[1] - 0.05)
+
+
 def test_small_codebooks_have_a_replacement():
     assert similar_codes(torch.randn(3, 2), torch.randn(2, 2), share=0.1, generator=drawn(0)).shape == (3,)
 
@@ -62,6 +76,14 @@ def test_shuffled_patches_are_the_same_patches():
         assert torch.equal(shuffled.flatten(1).sort(1).values, codes.flatten(1))
         moved += not torch.equal(shuffled, codes)
     assert moved >= 6  # a few large patches may all come back by chance
+
+
+def test_shuffled_alone_the_codes_are_those_of_the_scan():
+    torch.manual_seed(0)
+    codes, everywhere = torch.rand(1, 1, 8, 8), torch.ones(1, 1, 32, 32)
+    for seed in range(4):
+        moved = replace_codes(codes, codes, torch.rand(9, 1), everywhere, shuffled=1.0, generator=drawn(seed))
+        assert torch.equal(moved.flatten().sort().values, codes.flatten().sort().values)
 
 
 def test_the_truth_covers_whole_cells(mask):

@@ -12,6 +12,7 @@ from threedzal.baselines.dsr3d.dada_network import DADANetwork
 
 SKIPPED = 0.05  # share of the codes, the nearest ones, that never replace a code: they would change nothing
 SHARES = (0.1, 1.0)  # a replacement is drawn from between a tenth of the codes and all of them
+SHUFFLED = 0.5  # how often patches of codes change places instead
 PATCHES = (1, 2, 4, 8)  # sides of the patches of codes that change places
 
 
@@ -33,6 +34,7 @@ def disturb(
     mask: Tensor,
     *,
     shares: tuple[float, float] = SHARES,
+    shuffled: float = SHUFFLED,
     visible: float = 0.0,
     generator: torch.Generator,
 ) -> Disturbed:
@@ -41,10 +43,11 @@ def disturb(
     Args:
         network: In eval mode. image: (B,C,H,W). mask: (B,1,H,W) float32, 0 or 1; all 0 leaves a picture as it is.
         shares: Range of the share of the codes, the nearest ones, that a replacement is drawn from.
+        shuffled: How often, of 1, the codes of other places of the scan take the place of such codes.
         visible: Pixels whose drawing changes by less than this, of 1, are left out of the truth.
         generator: On the CPU.
     """
-    draw = {"shares": shares, "generator": generator}
+    draw = {"shares": shares, "shuffled": shuffled, "generator": generator}
     quarter, features_lo = network.features_lo(image)
     lo = network.quantizer_lo(features_lo)[0]
     features_hi = network.features_hi(quarter, lo)
@@ -78,6 +81,7 @@ def replace_codes(
     mask: Tensor,
     *,
     shares: tuple[float, float] = SHARES,
+    shuffled: float = SHUFFLED,
     generator: torch.Generator,
 ) -> Tensor:
     """Inside the mask, codes at a random similarity of each scan, or codes of the same scan from other places.
@@ -89,7 +93,7 @@ def replace_codes(
         (B,D,h,w), equal to `quantised` in all cells that the mask does not touch.
     """
     cells = F.max_pool2d(mask, mask.shape[-1] // quantised.shape[-1]) > 0
-    if torch.rand((), generator=generator) > 0.5:
+    if torch.rand((), generator=generator) < shuffled:
         return torch.where(cells, shuffled_patches(quantised, generator=generator), quantised)
     replaced = quantised.clone()
     for scan, inside, vectors in zip(replaced, cells[:, 0], features, strict=True):

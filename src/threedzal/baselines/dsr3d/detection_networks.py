@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from threedzal.baselines.dsr3d.layers import ResidualStack, conv_block, keep_variance, upsample_block
+from threedzal.baselines.dsr3d.layers import ResidualStack, conv_block, upsample_block
 from threedzal.baselines.dsr3d.vector_quantizer import VectorQuantizer
 
 
@@ -58,7 +58,6 @@ class ObjectDecoder(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(hidden // 2, channels, 4, stride=2, padding=1),
         )
-        keep_variance(self)
 
     def forward(self, vectors: Tensor) -> Tensor:
         return self.network(vectors)

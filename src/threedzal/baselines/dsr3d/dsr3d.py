@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import BinaryAUROC
 
-from threedzal.baselines.dsr3d.code_replacement import SHARES, disturb
+from threedzal.baselines.dsr3d.code_replacement import SHARES, SHUFFLED, disturb
 from threedzal.baselines.dsr3d.dada import ARCHITECTURE
 from threedzal.baselines.dsr3d.dada_network import DADANetwork
 from threedzal.baselines.dsr3d.depth_image import scan_image
@@ -44,6 +44,8 @@ class DSR3D(MapModule):
         good: Share of the training scans that are left without anomalies.
         mask_thresholds: Range of the threshold above which Perlin noise is an anomaly.
         shares: Range of the share of the codes, the nearest ones, that a replaced code is drawn from.
+        shuffled: How often codes of other places of a scan are put there instead; of a small object's scan most of them
+            are of the background.
         visible: Least change of the drawing, of 1, that is an anomaly; 0, the paper: wherever a code was replaced.
             The codes of a small autoencoder hold much that hardly shows.
         on_object: Let nothing beside the object's silhouette be an anomaly; as released, the map is of all pixels.
@@ -63,6 +65,7 @@ class DSR3D(MapModule):
         good: float = 0.5,
         mask_thresholds: tuple[float, float] = (0.4, 0.8),
         shares: tuple[float, float] = SHARES,
+        shuffled: float = SHUFFLED,
         visible: float = 0.0,
         on_object: bool = False,
         w_image: float = 10.0,
@@ -136,7 +139,7 @@ class DSR3D(MapModule):
         image, inside = scan_image(scan, with_colour=self.uses_rgb), scan.valid[:, None].float()
         if stage == "train":
             image, inside = turned(image, inside, most=self.hparams.rotation, generator=generator)
-        made = {"shares": self.hparams.shares, "visible": self.hparams.visible}
+        made = {name: self.hparams[name] for name in ("shares", "shuffled", "visible")}
         codes = disturb(self.dada, image, self._mask(inside, generator), **made, generator=generator)
         restored_lo, restored_hi, picture, logits = self._restored(codes.lo, codes.hi)
         probability = logits.float().softmax(1)[:, 1:]
