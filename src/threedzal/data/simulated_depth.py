@@ -27,13 +27,17 @@ def simulated_depth(size: int, *, generator: torch.Generator | None = None) -> T
 
 
 def procedural_texture(size: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """(3,S,S) float32 in [0,1]: random patterns from soft to hard-edged, mixed into random colours."""
-    patterns = torch.stack([random_perlin((size, size), generator=generator) for _ in range(3)])
-    edges = 2 ** (6 * torch.rand(3, generator=generator))  # a steep sigmoid makes two flat tones of a smooth pattern
-    patterns = torch.sigmoid(edges[:, None, None] * patterns)
-    colours = torch.rand(3, 3, generator=generator)
-    texture = torch.einsum("cp,phw->chw", colours, patterns - patterns.mean((1, 2), keepdim=True))
-    return (torch.rand(3, 1, 1, generator=generator) + texture).clamp(0, 1)
+    """(3,S,S) float32 in [0,1]: a colour with two patterns, soft or hard-edged: one of light, a fainter one of hue.
+
+    As in natural pictures, most of the contrast is of light.
+    """
+    patterns = torch.stack([random_perlin((size, size), generator=generator) for _ in range(2)])
+    patterns = patterns / patterns.flatten(1).std(1).clamp(min=1e-3)[:, None, None]
+    steepness = 2 ** (3 * torch.rand(2, generator=generator) - 1)  # a steep step: two flat tones
+    light, hue = torch.tanh(steepness[:, None, None] * patterns)
+    lightness, contrast, *tints = torch.rand(8, generator=generator)
+    base, shift = (torch.stack(tint)[:, None, None] - 0.5 for tint in (tints[:3], tints[3:]))
+    return (0.1 + 0.8 * lightness + 0.3 * base + 0.35 * contrast * light + 0.15 * shift * hue).clamp(0, 1)
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
