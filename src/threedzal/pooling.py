@@ -14,7 +14,7 @@ Pooling = Literal["max", "top", "contrast", "outlier", "area", "tail", "peak"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 _TOP = 3
 _SMALLEST = 1e-4  # a probability of 0 or 1 has no logit
-_PEAK_BLUR = 2.0  # pixels
+_PEAK_BLUR, _PEAK_SHARE = 2.0, 0.05  # pixels; of the object
 _TAIL = (0.8, 0.97)  # between these quantiles a scan's own values tell how fast its tail falls
 _LEAST_FALL = 0.3  # log-odds: a tail that falls faster is not told from one that falls so
 
@@ -43,7 +43,8 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
       where that is 0.
     - `tail`: the 3 highest log-odds in units of the fall of the scan's own tail (the mean excess over its 80 %
       quantile, as of an exponential tail): extreme-value statistics.
-    - `peak`: mean of the highest 0.5 % of the object's pixels of the map of `excess`.
+    - `peak`: mean of the highest 5 % of the object's pixels of the map of `excess`: not so few that one corner of a good
+      part decides.
 
     Args:
         probability: (B,P) in [0,1]. cells: (B,P) bool, the object's cells. object: (B,H,W) bool, its pixels (`peak`).
@@ -58,7 +59,7 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
         return probability.amax(dim=1)
     if how == "peak":
         maps = realign(excess(probability, cells), size=tuple(object.shape[1:]), sigma=_PEAK_BLUR)
-        return top_score(maps, object)
+        return top_score(maps, object, share=_PEAK_SHARE)
     count = cells.sum(dim=1).clamp(min=1)
     if how == "area":
         return ((probability > 0.5).sum(dim=1) + probability.sum(dim=1) / count) / count
