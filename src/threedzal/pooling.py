@@ -43,8 +43,8 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
       where that is 0.
     - `tail`: the 3 highest log-odds in units of the fall of the scan's own tail (the mean excess over its 80 %
       quantile, as of an exponential tail): extreme-value statistics.
-    - `peak`: mean of the highest 5 % of the object's pixels of the map of `excess`: not so few that one corner of a good
-      part decides.
+    - `peak`: mean of the highest 5 % of the object's pixels of the map of `excess`: not so few that one corner of a
+      good part decides.
 
     Args:
         probability: (B,P) in [0,1]. cells: (B,P) bool, the object's cells. object: (B,H,W) bool, its pixels (`peak`).
