@@ -102,7 +102,7 @@ def split_pixels(preds: Tensor, target: Tensor, *, roi: Tensor | None = None) ->
         sizes (m,) float32: how many pixels the region of each of them has.
     """
     _validate_maps(preds, target, roi)
-    defective = target.ne(0)
+    defective = target.bool()  # no copy where it is bool
     normal = ~defective if roi is None else ~defective & roi.bool()
     sizes = _sizes_of_defective(defective)[1]
     return select(preds, normal), select(preds, defective), sizes.to(preds.device)
@@ -110,7 +110,7 @@ def split_pixels(preds: Tensor, target: Tensor, *, roi: Tensor | None = None) ->
 
 def region_sizes(target: Tensor) -> Tensor:
     """(B, H, W) bool or integers -> (B, H, W) float32: the pixels of the 8-connected region here, 0 where none is."""
-    defective = target.ne(0)
+    defective = target.bool()  # no copy where it is bool
     sizes = torch.zeros(target.numel(), dtype=torch.float32)
     pixels, values = _sizes_of_defective(defective)
     sizes[pixels] = values
