@@ -46,6 +46,16 @@ def clusters(rows: int, *, spread: float, seed: int = 0) -> torch.Tensor:
     return places[drawn] + spread * torch.randn(rows, 200, generator=generator)
 
 
+@pytest.mark.usefixtures("either_way")
+def test_differences_are_rounded_as_torch_rounds_to_bfloat16():
+    rows, origin = 10 ** (torch.rand(50, 33) * 60 - 30) * torch.randn(50, 33), torch.randn(33) * (torch.rand(33) < 0.5)
+    rows[0] = origin + torch.linspace(1, 2, 33)[None] * 257 / 256  # some half-way
+    out = torch.full((50, 35), 7.0)
+    coarse._round_shifted(rows, origin, out=out)
+    assert torch.equal(out[:, :33], (rows - origin).bfloat16().float())
+    assert (out[:, 33:] == 7).all()
+
+
 @pytest.mark.parametrize("spread", [10.0, 1.0, 0.1])
 def test_no_row_outside_a_shortlist_of_bfloat16_is_nearer_than_it_says(spread):
     rows, queries = clusters(3000, spread=spread), clusters(100, spread=spread, seed=1)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from threedzal.compiled import has_numba
 from threedzal.memory import flat
 from threedzal.memory.flat import FlatSearch, rescored, smallest_of_blocks
 
@@ -70,11 +71,16 @@ class CoarseSearch:
 
     def _bounds(self, queries: Tensor) -> Iterator[Tensor]:
         """Blocks (Q,n), each good until the next: lower bounds of |r|^2 - 2qr."""
-        room = queries.new_empty(flat.ROW_CHUNK, queries.shape[1])
-        for part, shifted, out in self.exact.shifted_blocks(len(queries)):
-            rows = room[: len(shifted)]
-            rows[:, :-2], rows[:, -2:] = shifted.bfloat16(), self._columns[part]
-            yield torch.addmm(self._norms[part], queries, rows.T, alpha=-2.0, out=out)
+        features, origin = self.exact.features, self.exact.origin
+        most = min(flat.ROW_CHUNK, len(features))  # memory asked for once, as in `FlatSearch.shifted_blocks`
+        rows, room = queries.new_empty(most, queries.shape[1]), queries.new_empty(len(queries) * most)
+        for first in range(0, len(features), most):
+            part = slice(first, min(first + most, len(features)))
+            n = part.stop - first
+            _round_shifted(features[part], origin, out=rows[:n])
+            rows[:n, -2:] = self._columns[part]
+            out = room[: len(queries) * n].view(len(queries), n)
+            yield torch.addmm(self._norms[part], queries, rows[:n].T, alpha=-2.0, out=out)
 
     def _measured(self) -> tuple[Tensor, Tensor]:
         """|r|^2 (M,), a little less, and (|r|, |f|) (M,2), a little more: for what float32 sums lose, too."""
@@ -86,6 +92,16 @@ class CoarseSearch:
             norms.append(part.square().sum(1) * (1 - FLOAT32))
             columns.append(_rounded_up(torch.stack([length, error + sums * length], 1)))
         return torch.cat(norms), torch.cat(columns)
+
+
+def _round_shifted(rows: Tensor, origin: Tensor, *, out: Tensor) -> None:
+    """Into the first D columns of `out` the differences of rows (n,D) to the origin, as bfloat16 holds them."""
+    if has_numba():
+        from threedzal.memory.flat_loops import round_shifted
+
+        round_shifted(rows.numpy(), origin.numpy(), out.numpy(), out.view(torch.int32).numpy())
+    else:
+        out[:, : len(origin)] = (rows - origin).bfloat16()
 
 
 def _rounded_up(numbers: Tensor) -> Tensor:
