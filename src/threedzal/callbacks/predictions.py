@@ -73,7 +73,8 @@ class PredictionCallback(Callback):
         if trainer.is_global_zero:
             path = write_scores_csv(self._folder, rows)
             flagged = sum(row["label"] for row in rows)
-            print(f"{len(rows)} scans, {flagged} judged defective. Scores: {path}; maps beside it.")
+            scans = "1 scan" if len(rows) == 1 else f"{len(rows)} scans"
+            print(f"{scans}, {flagged} judged defective. Scores: {path}; maps beside it.")
 
     def _write_batch(self, trainer: Trainer) -> None:
         """Maps and a ranking: a batch has no scan that is known to be good, hence no threshold and no verdict."""
