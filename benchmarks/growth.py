@@ -258,13 +258,11 @@ def line(curve: Curve, points: list[Point]) -> str:
 
 def plot(record: dict[str, Any], path: Path) -> None:
     """Time above, memory below, one column an axis."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and a window system for all
 
     axes = list(dict.fromkeys(curve["axis"] for curve in record.values()))
-    figure, grid = pyplot.subplots(2, len(axes), figsize=(4.4 * len(axes), 7.2), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(4.4 * len(axes), 7.2), layout="constrained")
+    grid = figure.subplots(2, len(axes), squeeze=False)
     for column, axis in enumerate(axes):
         for row, (of, label) in enumerate((("seconds", "CPU seconds"), ("mib", "MiB at most"))):
             place = grid[row][column]
