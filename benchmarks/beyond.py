@@ -32,12 +32,13 @@ from threedzal.data.index import index_dataset, list_classes
 from threedzal.data.interest import InterestPool
 from threedzal.data.scan import Scan, ScanPreparation, collate_scans
 from threedzal.data.variation import VARIATIONS
+from threedzal.experts import balanced_loss, make_classifier, patch_labels
 from threedzal.features.cache import ArrayCache
 from threedzal.features.views import FrozenViews, object_cells
 from threedzal.maps import foreground_map, realign
 from threedzal.metrics.aupro import pro_curve
 from threedzal.metrics.ranking import area, auroc, rank, sorted_scores
-from threedzal.plus import ThreeDZALPlus, balanced_loss, make_classifier, patch_labels
+from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 from threedzal.progress import track
 

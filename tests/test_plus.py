@@ -18,13 +18,14 @@ from threedzal.data.scan import Scan, ScanPreparation, ScanRecord, collate_scans
 from threedzal.data.scan_anomalies import FORMS, insert_shaded_anomalies
 from threedzal.data.shading import Light, fit_light, reshade, surface_normals
 from threedzal.errors import UserError
+from threedzal.experts import balanced_loss, chosen_patches, patch_labels
 from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise, self_similarity
 from threedzal.features.relief import relief_features
 from threedzal.features.relief import surface_normals as normal_picture
 from threedzal.features.views import object_cells
 from threedzal.losses import contrastive_loss
-from threedzal.plus import ThreeDZALPlus, balanced_loss, chosen_patches, patch_labels
+from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 
 

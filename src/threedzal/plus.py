@@ -8,18 +8,17 @@ product is needed, labelled or not. See docs/beyond.md for what each part is wor
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAUROC
 
 from threedzal.data.scan import Scan
 from threedzal.errors import UserError
+from threedzal.experts import balanced_loss, chosen_patches, make_classifier, patch_labels
 from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise
 from threedzal.features.pointnet2 import PointNet2
@@ -258,49 +257,6 @@ class ThreeDZALPlus(PatchModule):
         self.log_dict(self.pseudo_scan_auroc.compute())
         self.pseudo_scan_aupro.reset()
         self.pseudo_scan_auroc.reset()
-
-
-def make_classifier(width: int, *, hidden: int, dropout: float, input_dropout: float) -> nn.Sequential:
-    """An MLP (N,width) -> (N,1) logits; few, strong regularisations, for it will judge what it never saw."""
-    return nn.Sequential(
-        nn.Dropout(input_dropout),
-        nn.Linear(width, hidden),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(hidden, 1),
-    )
-
-
-def patch_labels(mask: Tensor, cells: Tensor, *, positive_share: float) -> tuple[Tensor, Tensor]:
-    """Which patches are anomalous, and which are decided: both (B,P) bool.
-
-    A patch with more than `positive_share` of its pixels in `mask` (B,1,H,W) bool is anomalous, one with none normal;
-    between, and outside `cells` (B,P) bool, it is undecided.
-    """
-    share = F.adaptive_avg_pool2d(mask.float(), math.isqrt(cells.shape[1])).flatten(1)
-    return share > positive_share, cells & ((share == 0) | (share > positive_share))
-
-
-def chosen_patches(abnormal: Tensor, decided: Tensor, *, normals: int) -> Tensor:
-    """(B,P) bool: of the decided patches of each scan all that are anomalous, and at most `normals` others, drawn."""
-    order = torch.rand(decided.shape, device=decided.device).masked_fill(abnormal | ~decided, 2.0)
-    rank = order.argsort(dim=1).argsort(dim=1)
-    return decided & (abnormal | (rank < normals))
-
-
-def balanced_loss(logits: Tensor, abnormal: Tensor, *, hard: float = 1.0) -> Tensor:
-    """Binary cross-entropy of logits (N,) in which both classes weigh a half, however many there are of each.
-
-    Half of what the normal patches weigh goes to the share `hard` of them that are judged worst: what is taken for a
-    defect on a good part is rare among all its patches, and decides the low false-positive rates.
-    """
-    losses = F.binary_cross_entropy_with_logits(logits.float(), abnormal.float(), reduction="none")
-    positive, negative = losses[abnormal], losses[~abnormal]
-    if not len(negative):
-        return 0.5 * positive.mean()
-    worst = negative.topk(max(1, math.ceil(hard * len(negative)))).values
-    of_normals = 0.5 * (negative.mean() + worst.mean())
-    return 0.5 * (positive.mean() + of_normals) if len(positive) else 0.5 * of_normals
 
 
 def _views_of(expert: tuple[str, ...]) -> list[str]:
