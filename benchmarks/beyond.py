@@ -52,6 +52,7 @@ SCALES: dict[str, dict[str, int]] = {
 }
 ANOMALIES = {
     "shaded": ScanAnomalies("shaded", variation=VARIATIONS),
+    "fitted": ScanAnomalies("shaded", variation=VARIATIONS, fittings=3),
     "as they are": ScanAnomalies("shaded"),
     "attended": ScanAnomalies("shaded", place="attention", variation=VARIATIONS),
     "plain": ScanAnomalies("relief", variation=VARIATIONS),
@@ -74,6 +75,7 @@ class Row:
 DEFAULT = Row()
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
+    "fittings": replace(DEFAULT, anomalies="fitted"),
     "picture expert alone": replace(DEFAULT, experts=(PICTURE,)),
     "surface expert alone": replace(DEFAULT, experts=(SURFACE,)),
     "one expert sees all": replace(DEFAULT, experts=((*PICTURE, *SURFACE),)),

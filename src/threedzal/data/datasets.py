@@ -10,15 +10,18 @@ import torch
 from torch.utils.data import Dataset
 
 from threedzal.data.cached import cached_foreground
+from threedzal.data.fittings import insert_fittings
 from threedzal.data.interest import InterestPool
 from threedzal.data.pseudo_anomalies import PatchBatch, draw_patches
 from threedzal.data.pseudo_scans import insert_pseudo_anomalies
 from threedzal.data.readers import read_object, read_picture, read_points, read_truth
+from threedzal.data.readers.arrays import measured_pixels
 from threedzal.data.record import ScanRecord
 from threedzal.data.resize import restore_map
 from threedzal.data.scan import Scan, ScanPreparation, prepare_scan
 from threedzal.data.scan_anomalies import AnomalySize, insert_shaded_anomalies
 from threedzal.data.variation import RawScan, vary
+from threedzal.errors import UserError
 from threedzal.features.cache import ArrayCache
 
 
@@ -118,6 +121,11 @@ class ScanAnomalies:
     size: AnomalySize = AnomalySize()  # of the `shaded` style
     place: Literal["attention", "anywhere"] = "anywhere"  # of the `shaded` style: where the random CNN attends, or not
     variation: tuple[str, ...] = ()  # of training scans, see `variation.py`
+    fittings: int = 0  # at most so many in a training scan, see `fittings.py`
+
+    def __post_init__(self) -> None:
+        if self.fittings < 0:
+            raise UserError(f"scan_fittings is {self.fittings}, but wanted the most of a scan, 0 or more")
 
     def insert(
         self,
@@ -132,7 +140,7 @@ class ScanAnomalies:
     ) -> Scan:
         """Scan `index` with pseudo anomalies of `kind`, prepared. What is not measured any more is object all the same.
 
-        `varied` draws its `variation`, too.
+        `varied` draws its `fittings` and its `variation`, too.
 
         A scan without a picture has only the `relief` style.
         """
@@ -140,6 +148,8 @@ class ScanAnomalies:
         xyz, rgb, foreground = read_points(record), read_picture(record), read_object(record)
         given = foreground is not None
         foreground = foreground if given else cached_foreground(xyz, scans.cache)
+        if varied and self.fittings and rgb is not None:
+            xyz, rgb = insert_fittings(xyz, rgb, foreground & measured_pixels(xyz), rng, most=self.fittings)
         if self.style == "shaded" and rgb is not None:
             options = {"kind": kind, "rng": rng, "donor": pool.draw_donor(rng), "regions": regions, "size": self.size}
             if self.place == "attention":

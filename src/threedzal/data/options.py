@@ -59,6 +59,8 @@ class DataOptions(LightningDataModule):
         anomaly_relief: Millimetres that bumps rise and dents sink (`shaded`).
         scan_variation: Training scans as they might have been, too (`training: scans`): some of `pose` (turned,
             mirrored), `light` (exposure, contrast, tint, sharpness) and `sensor` (noise, missing points).
+        scan_fittings: Most regular features that a training scan gets and that are normal (`training: scans`): bosses,
+            recesses, bands, print, so that what a part has once is not taken for a defect.
         removal: `hole` takes a contiguous hole out of a neighbourhood, `random` points at random.
         interest: `local` takes the points around one of the top pixels, `global` the top pixels themselves.
         interest_draws: Sets of points of interest drawn for a visit.
@@ -124,6 +126,7 @@ class DataOptions(LightningDataModule):
         anomaly_unit: Literal["patches", "millimetres"] = "patches",
         anomaly_relief: tuple[float, float] = (1.0, 5.0),
         scan_variation: tuple[Literal["pose", "light", "sensor"], ...] = (),
+        scan_fittings: int = 0,
         removal: Literal["hole", "random"] = "hole",
         interest: Literal["local", "global"] = "local",
         interest_draws: int = 8,
@@ -163,6 +166,7 @@ class DataOptions(LightningDataModule):
             size=AnomalySize(tuple(anomaly_radius), anomaly_unit, tuple(anomaly_relief)),
             place=anomaly_place,
             variation=tuple(scan_variation),
+            fittings=scan_fittings,
         )
         self.cache = ArrayCache(cache_dir, limit=None if cache_gigabytes is None else 1e9 * cache_gigabytes)
         self.rgb_cache = self.cache if cache_rgb else ArrayCache(None)

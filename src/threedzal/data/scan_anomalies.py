@@ -100,12 +100,30 @@ def insert_shaded_anomalies(
         own = Donor(source, picture, foreground, _any_pixel(foreground, rng))
         given = donor if donor is not None and rng.random() < 0.6 else own
         change = FORM_OF[form](region, rng, given)
-        shine, object = Light.drawn(light, rng), foreground[window]
-        dark, lost = _hidden(region, change, shine, rng)
-        picture[window] = _developed(region, change, shine, dark & object)
-        xyz[window] = _moved(xyz[window], change, inside, lost & object)
-        mask[window] |= inside | ((dark | lost) & object)
+        mask[window] |= inside | develop(xyz, picture, foreground, window, region, change, light, rng)
     return xyz.astype(np.float32), np.clip(np.round(picture), 0, 255).astype(np.uint8), mask
+
+
+def develop(
+    xyz: np.ndarray,
+    picture: np.ndarray,
+    foreground: np.ndarray,
+    window: tuple[slice, slice],
+    region: Region,
+    change: Change,
+    light: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Bring a change of a region into the scan's points and picture, in place, under a light from about `light` (3,).
+
+    Returns:
+        The window's (h,w) bool: pixels of the object that the change hides from the light or the sensor.
+    """
+    shine, object = Light.drawn(light, rng), foreground[window]
+    dark, lost = _hidden(region, change, shine, rng)
+    picture[window] = _developed(region, change, shine, dark & object)
+    xyz[window] = _moved(xyz[window], change, region.inside, lost & object)
+    return (dark | lost) & object
 
 
 def pixel_pitch(xyz: np.ndarray, foreground: np.ndarray) -> float:
