@@ -65,7 +65,7 @@ class Row:
 
     experts: tuple[tuple[str, ...], ...] = (PICTURE, SURFACE)
     scale: str = "448, 56 x 56"
-    anomalies: str = "shaded"
+    anomalies: str = "fitted"
     kinds: tuple[str, ...] = ("adding", "removing")
     hard: float = 0.25
     cells: str = "excess"
@@ -73,28 +73,29 @@ class Row:
 
 
 DEFAULT = Row()
+PLAIN = replace(DEFAULT, anomalies="shaded")  # what single parts are worth is measured without fittings
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
-    "fittings": replace(DEFAULT, anomalies="fitted"),
-    "picture expert alone": replace(DEFAULT, experts=(PICTURE,)),
-    "surface expert alone": replace(DEFAULT, experts=(SURFACE,)),
-    "one expert sees all": replace(DEFAULT, experts=((*PICTURE, *SURFACE),)),
-    "without symmetry": replace(DEFAULT, experts=(PICTURE[:2], SURFACE[:2])),
-    "without similarity": replace(DEFAULT, experts=(PICTURE[::2], SURFACE[::2])),
-    "without both": replace(DEFAULT, experts=(PICTURE[:1], SURFACE[:1])),
-    "with relief": replace(DEFAULT, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
-    "no variation of the scans": replace(DEFAULT, anomalies="as they are"),
-    "all normal patches alike": replace(DEFAULT, hard=1.0),
-    "rgb features alone": replace(DEFAULT, experts=(("rgb",),)),
-    "rgb features alone, not normalised": replace(DEFAULT, experts=(("raw",),)),
-    "adding only": replace(DEFAULT, kinds=("adding",)),
-    "removing only": replace(DEFAULT, kinds=("removing",)),
-    "placed by attention": replace(DEFAULT, anomalies="attended"),
-    "plain anomalies": replace(DEFAULT, anomalies="plain"),
-    "448, 28 x 28": replace(DEFAULT, scale="448, 28 x 28"),
-    "224, 28 x 28": replace(DEFAULT, scale="224, 28 x 28"),
-    "blur 4": replace(DEFAULT, blur=4.0),
-    "map of probabilities, blur 4": replace(DEFAULT, cells="probability", blur=4.0),
+    "without fittings": PLAIN,
+    "picture expert alone": replace(PLAIN, experts=(PICTURE,)),
+    "surface expert alone": replace(PLAIN, experts=(SURFACE,)),
+    "one expert sees all": replace(PLAIN, experts=((*PICTURE, *SURFACE),)),
+    "without symmetry": replace(PLAIN, experts=(PICTURE[:2], SURFACE[:2])),
+    "without similarity": replace(PLAIN, experts=(PICTURE[::2], SURFACE[::2])),
+    "without both": replace(PLAIN, experts=(PICTURE[:1], SURFACE[:1])),
+    "with relief": replace(PLAIN, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
+    "no variation of the scans": replace(PLAIN, anomalies="as they are"),
+    "all normal patches alike": replace(PLAIN, hard=1.0),
+    "rgb features alone": replace(PLAIN, experts=(("rgb",),)),
+    "rgb features alone, not normalised": replace(PLAIN, experts=(("raw",),)),
+    "adding only": replace(PLAIN, kinds=("adding",)),
+    "removing only": replace(PLAIN, kinds=("removing",)),
+    "placed by attention": replace(PLAIN, anomalies="attended"),
+    "plain anomalies": replace(PLAIN, anomalies="plain"),
+    "448, 28 x 28": replace(PLAIN, scale="448, 28 x 28"),
+    "224, 28 x 28": replace(PLAIN, scale="224, 28 x 28"),
+    "blur 4": replace(PLAIN, blur=4.0),
+    "map of probabilities, blur 4": replace(PLAIN, cells="probability", blur=4.0),
 }
 
 
