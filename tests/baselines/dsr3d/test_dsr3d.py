@@ -85,6 +85,20 @@ def test_on_the_object_nothing_beside_it_adds_to_a_map(method, scan):
     torch.testing.assert_close(score, everywhere.masked_fill(~scan.object, 0).flatten(1).amax(1))
 
 
+def test_a_framed_scan_is_judged_closer_and_its_map_laid_back(method, scan):
+    method.eval()
+    method.hparams.on_object, method.hparams.closeup = True, 96
+    image, inside, object, frames = method._seen(scan)
+    assert image.shape == (2, 4, 96, 96) and inside.shape == object.shape == (2, 1, 96, 96)
+    assert (object.mean((1, 2, 3)) > scan.object.float().mean((1, 2))).all()
+    maps, score = method.anomaly(scan)
+    assert maps.shape == (2, 64, 64) and score.shape == (2,)
+    assert (maps.flatten(1).amax(1) <= score + 1e-6).all() and (maps.flatten(1).amax(1) > 0.5 * score).all()
+    method.train()
+    method.log_dict = lambda *_, **__: None  # no trainer
+    assert method._loss(scan, "train", torch.Generator().manual_seed(0)).isfinite()
+
+
 def test_training_moves_the_detector_and_not_the_autoencoder(method, scan):
     method.train()
     before = {name: value.clone() for name, value in method.state_dict().items()}

@@ -22,6 +22,7 @@ from threedzal.baselines.dsr3d.detection_networks import (
     SubspaceRestriction,
     focal_loss,
 )
+from threedzal.baselines.dsr3d.framing import framed, object_frames, unframed
 from threedzal.baselines.dsr3d.schedule import check_data, stepped_adam
 from threedzal.checkpoint import read_checkpoint
 from threedzal.data.perlin import perlin_mask
@@ -48,6 +49,8 @@ class DSR3D(MapModule):
             are of the background.
         visible: Least change of the drawing, of 1, that is an anomaly; 0, the paper: wherever a code was replaced.
             The codes of a small autoencoder hold much that hardly shows.
+        closeup: Side in pixels, a multiple of 8, of a picture cut about the object, which fills it; None, the
+            paper: the whole picture of `data.image_size`.
         on_object: Let nothing beside the object's silhouette be an anomaly; as released, the map is of all pixels.
         w_image: Weight of the object decoder's reconstruction loss.
         w_l1: Weight of the map's L1 loss, which the released code has beside the focal loss; 0 is the paper's.
@@ -67,6 +70,7 @@ class DSR3D(MapModule):
         shares: tuple[float, float] = SHARES,
         shuffled: float = SHUFFLED,
         visible: float = 0.0,
+        closeup: int | None = None,
         on_object: bool = False,
         w_image: float = 10.0,
         w_l1: float = 1.0,
@@ -75,6 +79,8 @@ class DSR3D(MapModule):
         super().__init__()
         if window < 1 or window % 2 == 0:
             raise UserError(f"model.window is {window}, but the surroundings of a pixel have an odd side: 1, 3, 5, ...")
+        if closeup is not None and (closeup < 32 or closeup % 8):
+            raise UserError(f"model.closeup is {closeup}, but wanted at least 32 pixels, a multiple of 8, or null")
         architecture = architecture or _architecture_of(dada)
         self.save_hyperparameters()  # the architecture that was read among them
         self.uses_rgb = architecture["colour"]
@@ -108,17 +114,30 @@ class DSR3D(MapModule):
     # judging --------------------------------------------------------------------------------------------------------
 
     def anomaly(self, scan: Scan) -> tuple[Tensor, Tensor]:
-        image = scan_image(scan, with_colour=self.uses_rgb)
+        image, _, object, frames = self._seen(scan)
         quarter, features_lo = self.dada.features_lo(image)
         lo = self.dada.quantizer_lo(features_lo)[0]
         hi = self.dada.quantizer_hi(self.dada.features_hi(quarter, lo))[0]
         *_, logits = self._restored(lo, hi)
         probability = logits.float().softmax(1)[:, 1:]
         if self.hparams.on_object:
-            probability = probability * scan.object[:, None]
+            probability = probability * object
         side = self.hparams.window
         smooth = F.avg_pool2d(probability, side, stride=1, padding=side // 2)[:, 0]
-        return smooth, smooth.flatten(1).amax(1)
+        maps = smooth if frames is None else unframed(smooth, frames, scan.object.shape[-1])
+        return maps, smooth.flatten(1).amax(1)
+
+    def _seen(self, scan: Scan) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """The picture (B,C,S,S), its measured and its object's pixels (B,1,S,S) float; where it was cut, or None."""
+        image = scan_image(scan, with_colour=self.uses_rgb)
+        pixels = torch.stack([scan.valid, scan.object], dim=1).to(image)
+        frames, side = None, self.hparams.closeup
+        if side is not None:  # depth is never mixed: between an object and nothing there is none
+            frames = object_frames(scan.object)
+            nearest = framed(torch.cat([image[:, :1], pixels], dim=1), frames, side, mode="nearest")
+            colour = framed(image[:, 1:], frames, side, mode="bilinear", padding_mode="border")
+            image, pixels = torch.cat([nearest[:, :1], colour], dim=1), nearest[:, 1:]
+        return image, pixels[:, :1], pixels[:, 1:], frames
 
     def _restored(self, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantised codes -> restored vectors of both levels, the object decoder's picture, and logits (B,2,H,W)."""
@@ -136,7 +155,7 @@ class DSR3D(MapModule):
         return self._loss(scan, "train", generator)
 
     def _loss(self, scan: Scan, stage: str, generator: torch.Generator) -> Tensor:
-        image, inside = scan_image(scan, with_colour=self.uses_rgb), scan.valid[:, None].float()
+        image, inside, *_ = self._seen(scan)
         if stage == "train":
             image, inside = turned(image, inside, most=self.hparams.rotation, generator=generator)
         made = {name: self.hparams[name] for name in ("shares", "shuffled", "visible")}
