@@ -140,7 +140,7 @@ class ScanAnomalies:
     ) -> Scan:
         """Scan `index` with pseudo anomalies of `kind`, prepared. What is not measured any more is object all the same.
 
-        `varied` draws its `fittings` and its `variation`, too.
+        `varied` draws its `fittings` (of a scan with a picture) and its `variation`, too.
 
         A scan without a picture has only the `relief` style.
         """

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from threedzal.baselines.dsr3d import DSR3D
-from threedzal.baselines.dsr3d.dsr3d import turned
+from threedzal.baselines.dsr3d.resampling import turned
 from threedzal.data.scan import Scan
+from threedzal.errors import UserError
 
 TINY = {"hidden": 16, "layers": 1, "residual": 8, "codes": 16, "width": 8}
 
@@ -85,11 +86,13 @@ def test_on_the_object_nothing_beside_it_adds_to_a_map(method, scan):
     torch.testing.assert_close(score, everywhere.masked_fill(~scan.object, 0).flatten(1).amax(1))
 
 
-def test_a_framed_scan_is_judged_closer_and_its_map_laid_back(method, scan):
-    method.eval()
-    method.hparams.on_object, method.hparams.closeup = True, 96
-    image, inside, object, frames = method._seen(scan)
-    assert image.shape == (2, 4, 96, 96) and inside.shape == object.shape == (2, 1, 96, 96)
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_closer_picture_is_judged_and_its_map_laid_back(scan, colour):
+    torch.manual_seed(0)
+    options = {"segmentation_width": 4, "bottleneck": 8, "window": 5, "on_object": True}
+    method = DSR3D(architecture={"colour": colour, **TINY}, closeup=96, **options).eval()
+    image, inside, object, _ = method._seen(scan)
+    assert image.shape == (2, 4 if colour else 1, 96, 96) and inside.shape == object.shape == (2, 1, 96, 96)
     assert (object.mean((1, 2, 3)) > scan.object.float().mean((1, 2))).all()
     maps, score = method.anomaly(scan)
     assert maps.shape == (2, 64, 64) and score.shape == (2,)
@@ -97,6 +100,12 @@ def test_a_framed_scan_is_judged_closer_and_its_map_laid_back(method, scan):
     method.train()
     method.log_dict = lambda *_, **__: None  # no trainer
     assert method._loss(scan, "train", torch.Generator().manual_seed(0)).isfinite()
+
+
+@pytest.mark.parametrize("side", [32, 104])
+def test_a_closer_picture_that_no_network_takes_is_refused(side):
+    with pytest.raises(UserError, match="model.closeup"):
+        DSR3D(architecture={"colour": True, **TINY}, closeup=side)
 
 
 def test_training_moves_the_detector_and_not_the_autoencoder(method, scan):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from threedzal.baselines.dsr3d.detection_networks import (
     SubspaceRestriction,
     focal_loss,
 )
-from threedzal.baselines.dsr3d.framing import framed, object_frames, unframed
+from threedzal.baselines.dsr3d.resampling import framed, object_frames, turned, unframed
 from threedzal.baselines.dsr3d.schedule import check_data, stepped_adam
 from threedzal.checkpoint import read_checkpoint
 from threedzal.data.perlin import perlin_mask
@@ -49,7 +48,7 @@ class DSR3D(MapModule):
             are of the background.
         visible: Least change of the drawing, of 1, that is an anomaly; 0, the paper: wherever a code was replaced.
             The codes of a small autoencoder hold much that hardly shows.
-        closeup: Side in pixels, a multiple of 8, of a picture cut about the object, which fills it; None, the
+        closeup: Side in pixels, a multiple of 32, of a picture cut about the object, which fills it; None, the
             paper: the whole picture of `data.image_size`.
         on_object: Let nothing beside the object's silhouette be an anomaly; as released, the map is of all pixels.
         w_image: Weight of the object decoder's reconstruction loss.
@@ -79,8 +78,8 @@ class DSR3D(MapModule):
         super().__init__()
         if window < 1 or window % 2 == 0:
             raise UserError(f"model.window is {window}, but the surroundings of a pixel have an odd side: 1, 3, 5, ...")
-        if closeup is not None and (closeup < 32 or closeup % 8):
-            raise UserError(f"model.closeup is {closeup}, but wanted at least 32 pixels, a multiple of 8, or null")
+        if closeup is not None and (closeup < 64 or closeup % 32):
+            raise UserError(f"model.closeup is {closeup}, but wanted 64 pixels or more, a multiple of 32, or null")
         architecture = architecture or _architecture_of(dada)
         self.save_hyperparameters()  # the architecture that was read among them
         self.uses_rgb = architecture["colour"]
@@ -130,13 +129,10 @@ class DSR3D(MapModule):
     def _seen(self, scan: Scan) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The picture (B,C,S,S), its measured and its object's pixels (B,1,S,S) float; where it was cut, or None."""
         image = scan_image(scan, with_colour=self.uses_rgb)
-        pixels = torch.stack([scan.valid, scan.object], dim=1).to(image)
-        frames, side = None, self.hparams.closeup
-        if side is not None:  # depth is never mixed: between an object and nothing there is none
+        pixels, frames = torch.stack([scan.valid, scan.object], dim=1).to(image), None
+        if self.hparams.closeup is not None:
             frames = object_frames(scan.object)
-            nearest = framed(torch.cat([image[:, :1], pixels], dim=1), frames, side, mode="nearest")
-            colour = framed(image[:, 1:], frames, side, mode="bilinear", padding_mode="border")
-            image, pixels = torch.cat([nearest[:, :1], colour], dim=1), nearest[:, 1:]
+            image, pixels = framed(image, pixels, frames, self.hparams.closeup)
         return image, pixels[:, :1], pixels[:, 1:], frames
 
     def _restored(self, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -210,22 +206,6 @@ class DSR3D(MapModule):
             self.log_dict(metrics, sync_dist=True)
         self.pseudo_scan_aupro.reset()
         self.pseudo_scan_auroc.reset()
-
-
-def turned(image: Tensor, inside: Tensor, *, most: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Pictures (B,C,H,W), depth first, and pixels (B,1,H,W), each scan turned by up to `most` degrees to either side.
-
-    Depth is taken from the nearest pixel, never mixed: between an object and nothing there is no depth.
-    """
-    angles = (2 * torch.rand(len(image), generator=generator) - 1) * math.radians(most)
-    zero = torch.zeros_like(angles)
-    turn = torch.stack([angles.cos(), -angles.sin(), zero, angles.sin(), angles.cos(), zero], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(turn.to(image), list(image.shape), align_corners=False)
-    nearest = F.grid_sample(torch.cat([image[:, :1], inside], dim=1), grid, mode="nearest", align_corners=False)
-    pictures = [nearest[:, :1]]
-    if image.shape[1] > 1:
-        pictures.append(F.grid_sample(image[:, 1:], grid, padding_mode="border", align_corners=False))
-    return torch.cat(pictures, dim=1), nearest[:, 1:]
 
 
 def _generator(*numbers: int) -> torch.Generator:
