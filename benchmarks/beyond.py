@@ -18,23 +18,20 @@ import json
 import os
 import statistics
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from beyond_scans import CLOUDS, SHIFTS, VIEWS, Maker
+from torch import Tensor, nn
 
-from threedzal.data.attention import RandomAttention
-from threedzal.data.datasets import PseudoScanDataset, ScanAnomalies, ScanDataset
-from threedzal.data.index import index_dataset, list_classes
-from threedzal.data.interest import InterestPool
-from threedzal.data.scan import Scan, ScanPreparation, collate_scans
-from threedzal.data.variation import VARIATIONS
-from threedzal.experts import balanced_loss, make_classifier, patch_labels
-from threedzal.features.cache import ArrayCache
-from threedzal.features.views import FrozenViews, object_cells
+from threedzal.data.index import list_classes
+from threedzal.experts import balanced_loss, chosen_patches, make_classifier
+from threedzal.features.instance import instance_normalise
+from threedzal.features.pointnet2 import PointNet2
+from threedzal.losses import contrastive_loss
 from threedzal.maps import foreground_map, realign
 from threedzal.metrics.aupro import pro_curve
 from threedzal.metrics.ranking import area, auroc, rank, sorted_scores
@@ -42,21 +39,9 @@ from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 from threedzal.progress import track
 
-VIEWS = ("rgb", "normals", "relief", "rgb_similarity", "normals_similarity", "rgb_symmetry", "normals_symmetry")
 PICTURE = ("rgb", "rgb_similarity", "rgb_symmetry")
 SURFACE = ("normals", "normals_similarity", "normals_symmetry")
-SCALES: dict[str, dict[str, int]] = {
-    "224, 28 x 28": {},
-    "448, 28 x 28": {"rgb_size": 448},
-    "448, 56 x 56": {"rgb_size": 448, "patch_size": 4, "min_valid_points": 4},
-}
-ANOMALIES = {
-    "shaded": ScanAnomalies("shaded", variation=VARIATIONS),
-    "fitted": ScanAnomalies("shaded", variation=VARIATIONS, fittings=3),
-    "as they are": ScanAnomalies("shaded"),
-    "attended": ScanAnomalies("shaded", place="attention", variation=VARIATIONS),
-    "plain": ScanAnomalies("relief", variation=VARIATIONS),
-}
+CLOUD_NORMALS = 100  # normal patches of a scan that a step of E_theta sees: each takes a millisecond of a CPU
 
 
 @dataclass(frozen=True)
@@ -68,152 +53,104 @@ class Row:
     anomalies: str = "fitted"
     kinds: tuple[str, ...] = ("adding", "removing")
     hard: float = 0.25
+    w_con: float = 0.0
+    overlap: bool = False
     cells: str = "excess"
     blur: float = 2.0
 
 
 DEFAULT = Row()
-PLAIN = replace(DEFAULT, anomalies="shaded")  # what single parts are worth is measured without fittings
+CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
-    "without fittings": PLAIN,
-    "picture expert alone": replace(PLAIN, experts=(PICTURE,)),
-    "surface expert alone": replace(PLAIN, experts=(SURFACE,)),
-    "one expert sees all": replace(PLAIN, experts=((*PICTURE, *SURFACE),)),
-    "without symmetry": replace(PLAIN, experts=(PICTURE[:2], SURFACE[:2])),
-    "without similarity": replace(PLAIN, experts=(PICTURE[::2], SURFACE[::2])),
-    "without both": replace(PLAIN, experts=(PICTURE[:1], SURFACE[:1])),
-    "with relief": replace(PLAIN, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
-    "no variation of the scans": replace(PLAIN, anomalies="as they are"),
-    "all normal patches alike": replace(PLAIN, hard=1.0),
-    "rgb features alone": replace(PLAIN, experts=(("rgb",),)),
-    "rgb features alone, not normalised": replace(PLAIN, experts=(("raw",),)),
-    "adding only": replace(PLAIN, kinds=("adding",)),
-    "removing only": replace(PLAIN, kinds=("removing",)),
-    "placed by attention": replace(PLAIN, anomalies="attended"),
-    "plain anomalies": replace(PLAIN, anomalies="plain"),
-    "448, 28 x 28": replace(PLAIN, scale="448, 28 x 28"),
-    "224, 28 x 28": replace(PLAIN, scale="224, 28 x 28"),
-    "blur 4": replace(PLAIN, blur=4.0),
-    "map of probabilities, blur 4": replace(PLAIN, cells="probability", blur=4.0),
+    "without fittings": replace(DEFAULT, anomalies="shaded"),
+    "picture expert alone": replace(DEFAULT, experts=(PICTURE,)),
+    "surface expert alone": replace(DEFAULT, experts=(SURFACE,)),
+    "one expert sees all": replace(DEFAULT, experts=((*PICTURE, *SURFACE),)),
+    "without symmetry": replace(DEFAULT, experts=(PICTURE[:2], SURFACE[:2])),
+    "without similarity": replace(DEFAULT, experts=(PICTURE[::2], SURFACE[::2])),
+    "without both": replace(DEFAULT, experts=(PICTURE[:1], SURFACE[:1])),
+    "with relief": replace(DEFAULT, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
+    "with FPFH": replace(DEFAULT, experts=(PICTURE, (*SURFACE, "fpfh"))),
+    "FPFH alone": replace(DEFAULT, experts=(("fpfh",),)),
+    "rgb features alone": replace(DEFAULT, experts=(("rgb",),)),
+    "rgb features alone, not normalised": replace(DEFAULT, experts=(("raw",),)),
+    "no variation of the scans": replace(DEFAULT, anomalies="fitted, as they are"),
+    "all normal patches alike": replace(DEFAULT, hard=1.0),
+    "adding only": replace(DEFAULT, kinds=("adding",)),
+    "removing only": replace(DEFAULT, kinds=("removing",)),
+    "placed by attention": replace(DEFAULT, anomalies="fitted, attended"),
+    "plain anomalies": replace(DEFAULT, anomalies="fitted, plain"),
+    "448, 28 x 28": replace(DEFAULT, scale="448, 28 x 28"),
+    "224, 28 x 28": replace(DEFAULT, scale="224, 28 x 28"),
+    "overlapping patches": replace(DEFAULT, overlap=True),
+    "blur 4": replace(DEFAULT, blur=4.0),
+    "map of probabilities, blur 4": replace(DEFAULT, cells="probability", blur=4.0),
+    "E_theta alone": replace(DEFAULT, experts=(CLOUD,)),
+    "E_theta alone, with L_con": replace(DEFAULT, experts=(CLOUD,), w_con=1.0),
+    "E_theta alone, wider": replace(DEFAULT, experts=(WIDE,)),
+    "E_theta alone, wider, with L_con": replace(DEFAULT, experts=(WIDE,), w_con=1.0),
+    "with E_theta": replace(DEFAULT, experts=(PICTURE, SURFACE, CLOUD)),
+    "with E_theta and L_con": replace(DEFAULT, experts=(PICTURE, SURFACE, CLOUD), w_con=1.0),
+    "with E_theta, wider": replace(DEFAULT, experts=(PICTURE, SURFACE, WIDE)),
+    "with E_theta, wider, and L_con": replace(DEFAULT, experts=(PICTURE, SURFACE, WIDE), w_con=1.0),
 }
 
 
-@dataclass
-class Maker:
-    """Scans to what the classifiers see of them, once: everything goes through the package's own data and views.
+class Expert(nn.Module):
+    """A classifier of patches on some of their views; `CLOUDS` are seen through E_theta, which learns with it.
 
-    A scan is a dictionary: `class`, `donor`, `defect`; `views` {name: (n,D) float16} of its n object cells; `cells`
-    (P,), `abnormal` (n,), `decided` (n,), `mask` and `object` (H,W), all bool.
+    In the package E_theta learns with all experts at once. The others share nothing with its own, so that learning it
+    apart is the same.
     """
 
-    root: Path
-    cache: Path
-    views: FrozenViews
-    visits: int
-    pools: dict[str, InterestPool] = field(default_factory=dict)
+    def __init__(self, scan: dict[str, Any], names: tuple[str, ...], *, dropout: float) -> None:
+        super().__init__()
+        self.frozen, self.clouds = [n for n in names if n not in CLOUDS], [n for n in names if n in CLOUDS]
+        self.encoders = nn.ModuleDict({name: PointNet2(outputs=32, width=0.25) for name in self.clouds})
+        width = sum(scan["views"][name].shape[1] for name in self.frozen) + 32 * len(self.clouds)
+        self.classifier = make_classifier(width, hidden=128, dropout=0.5, input_dropout=dropout)
 
-    def training(self, name: str, scale: str, style: str) -> list[dict[str, Any]]:
-        """The training scans of a class with pseudo anomalies; of every visit another kind and another donor class."""
-
-        def make() -> list[dict[str, Any]]:
-            scans, classes = self._scans(name, "train", scale), list_classes(self.root)
-            others, anomalies, seen = [c for c in classes if c != name], ANOMALIES[style], []
-            masks = self._pool(name, every=True).masks if anomalies.place == "attention" else {}
-            for index in range(len(scans) * self.visits):
-                rng = np.random.default_rng([11, classes.index(name), index])
-                donor = others[int(rng.integers(len(others)))]
-                visit, row = divmod(index, len(scans))
-                kind = anomalies.kinds[(visit + row) % 2]
-                regions = int(rng.integers(1, anomalies.regions + 1))
-                pieces = replace(self._pool(donor), masks=masks)
-                scan = anomalies.insert(scans, row, pieces, kind=kind, regions=regions, rng=rng, varied=True)
-                seen.append(self.look(scan, donor=donor))
-            return seen
-
-        return self._kept(f"train-{style}-{name}", scale, make)
-
-    def judged(self, test: str, scale: str, real: Path | None) -> list[dict[str, Any]]:
-        """`real`; `built-in|CLASS`, its test scans; `pseudo|CLASS`, validation scans as they are and with each kind."""
-        where, _, name = test.partition("|")
-
-        def make() -> list[dict[str, Any]]:
-            if where == "pseudo":
-                scans = self._scans(name, "validation", scale)
-                scans = PseudoScanDataset(scans, self._pool(name), ANOMALIES["shaded"], seed=5)
-            elif where == "real":
-                scans = self._scans("cable_gland", "test", scale, real / "mvtec_3d")
-            else:
-                scans = self._scans(name, "test", scale)
-            return [self.look(scans[i]) for i in range(len(scans))]
-
-        return self._kept(test.replace("|", "-"), scale, make)
-
-    @torch.no_grad()
-    def look(self, scan: Scan, donor: str = "") -> dict[str, Any]:
-        """What the frozen networks make of a scan."""
-        batch = collate_scans([scan])
-        cells = object_cells(batch)
-        views = {name: view[cells].half() for name, view in self.views(batch, cells).items()}
-        views["raw"] = self.views.picture(batch)[cells].half()
-        abnormal, decided = patch_labels(batch.mask, cells, positive_share=0.25)
-        return {
-            "class": scan.record.class_name,
-            "defect": scan.record.defect,
-            "donor": donor,
-            "views": views,
-            "cells": cells[0],
-            "abnormal": abnormal[cells],
-            "decided": decided[cells],
-            "mask": scan.mask[0].clone(),
-            "object": scan.object.clone(),
-        }
-
-    def _scans(self, name: str, split: str, scale: str, root: Path | None = None) -> ScanDataset:
-        records = index_dataset(root or self.root, classes=[name], splits=(split,))
-        preparation = ScanPreparation(fpfh=False, **SCALES[scale])
-        return ScanDataset(records, preparation, ArrayCache(self.cache / "arrays"))
-
-    def _pool(self, name: str, *, every: bool = False) -> InterestPool:
-        attention = RandomAttention(seed=0)
-        scans = self._scans(name, "train", "224, 28 x 28")
-        if name not in self.pools:
-            self.pools[name] = InterestPool.build((scans[i] for i in range(min(4, len(scans)))), attention)
-        if every:
-            self.pools[name].attend((scans[i] for i in range(len(scans))), attention)
-        return self.pools[name]
-
-    def _kept(self, name: str, scale: str, make) -> list[dict[str, Any]]:
-        path = self.cache / scale / f"{name}.pt"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(make(), path.with_suffix(".new"))
-            path.with_suffix(".new").rename(path)
-        return torch.load(path, weights_only=True)
-
-
-def inputs(scan: dict[str, Any], names: tuple[str, ...], at: Tensor | slice = slice(None)) -> Tensor:
-    """(n,D) float32."""
-    return torch.cat([scan["views"][name][at] for name in names], dim=1).float()
+    def forward(self, scan: dict[str, Any], shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-odds of the patches `shown` (n,) bool; E_theta of those with points (m,32), and which these are."""
+        parts = [scan["views"][name][shown].float() for name in self.frozen]
+        embeddings, measured = torch.zeros(0, 32), torch.zeros(int(shown.sum()), dtype=torch.bool)
+        for name, encoder in self.encoders.items():
+            measured = scan["measured"][shown]
+            embeddings = encoder(scan[name][shown[scan["measured"]]].float())
+            whole = embeddings.new_zeros(len(measured), 32).index_put((measured,), embeddings)
+            parts.append(instance_normalise(whole[None], measured[None])[0])
+        return self.classifier(torch.cat(parts, dim=1))[:, 0], embeddings, measured
 
 
 def learn(
-    scans: list[dict[str, Any]], names: tuple[str, ...], *, seed: int, epochs: int, dropout: float, hard: float
-) -> torch.nn.Module:
+    scans: list[dict[str, Any]], names: tuple[str, ...], row: Row, *, seed: int, epochs: int, dropout: float
+) -> Expert:
     """An expert: AdamW, cosine, two scans a step, as `ThreeDZALPlus` learns."""
     torch.manual_seed(seed)
-    rows = [(inputs(scan, names, scan["decided"]), scan["abnormal"][scan["decided"]]) for scan in scans]
-    classifier = make_classifier(rows[0][0].shape[1], hidden=128, dropout=0.5, input_dropout=dropout)
+    expert = Expert(scans[0], names, dropout=dropout)
     order = np.concatenate([np.random.default_rng([seed, e]).permutation(len(scans)) for e in range(epochs)])
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(expert.parameters(), lr=1e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(order) // 2)
+    normals = CLOUD_NORMALS if expert.clouds else 2000
     for pair in order[: len(order) // 2 * 2].reshape(-1, 2):
         optimizer.zero_grad()
-        logits = classifier(torch.cat([rows[i][0] for i in pair]))[:, 0]
-        balanced_loss(logits, torch.cat([rows[i][1] for i in pair]), hard=hard).backward()
+        logits, truths, contrast = [], [], []
+        for scan in (scans[i] for i in pair):
+            abnormal = scan["abnormal"]
+            shown = chosen_patches(abnormal[None], scan["decided"][None], normals=normals)[0]
+            odds, embeddings, measured = expert(scan, shown)
+            logits.append(odds)
+            truths.append(abnormal[shown])
+            contrast.append((embeddings, abnormal[shown][measured]))
+        loss = balanced_loss(torch.cat(logits), torch.cat(truths), hard=row.hard)
+        if row.w_con and expert.clouds:
+            embeddings, abnormal = (torch.cat(parts) for parts in zip(*contrast, strict=True))
+            loss = loss + row.w_con * contrastive_loss(embeddings, abnormal)
+        loss.backward()
         optimizer.step()
         schedule.step()
-    return classifier.eval()
+    return expert.eval()
 
 
 @dataclass
@@ -225,51 +162,95 @@ class Experts:
     folds: int
     epochs: int
     dropout: float
+    where: tuple[str, ...]
 
-    def tests(self) -> list[list[str]]:
-        """The classes of each fold; `real` is one of its own."""
-        classes = list_classes(self.maker.root)
-        return [*([["real"]] if self.real else []), *(classes[i :: self.folds] for i in range(self.folds))]
+    def tests(self, fold: list[str], row: Row) -> list[str]:
+        """What the experts of a fold judge: `real`, or `built-in` and `pseudo` scans of the classes left out."""
+        places = [p for p in ("built-in", "pseudo") if p in self.where]
+        tests = fold if fold == ["real"] else [f"{place}|{name}" for name in fold for place in places]
+        moves = [f"@{down},{right}" for down, right in SHIFTS[1:]] if row.overlap else []
+        return [test + move for test in tests for move in ("", *moves)]
 
     def log_odds(self, names: tuple[str, ...], row: Row, seed: int) -> dict[str, Tensor]:
         """{test: (B,P)}, -20 outside the object."""
-        key = f"{'+'.join(names)}-{row.scale}-{row.anomalies}-{'+'.join(row.kinds)}-{row.hard}-{self.folds}-{seed}"
-        path = self.maker.cache / "log_odds" / f"{key}.pt"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._learned(names, row, seed), path)
-        return torch.load(path, weights_only=True)
-
-    def _learned(self, names: tuple[str, ...], row: Row, seed: int) -> dict[str, Tensor]:
         classes = list_classes(self.maker.root)
-        training = [s for c in classes for s in self.maker.training(c, row.scale, row.anomalies)]
-        training = [s for s in training if s["defect"] in row.kinds]
-        odds = {}
-        own = zlib.crc32("+".join(names).encode())  # experts of one method start apart
-        for fold in track(self.tests(), "+".join(names)):
-            mine = [s for s in training if not {s["class"], s["donor"]} & set(fold)]
-            options = {"epochs": self.epochs, "dropout": self.dropout, "hard": row.hard}
-            expert = learn(mine, names, seed=seed + own, **options)
-            for test in ["real"] if fold == ["real"] else [f"{w}|{c}" for c in fold for w in ("built-in", "pseudo")]:
-                scans = self.maker.judged(test, row.scale, self.real)
-                values = torch.full((len(scans), len(scans[0]["cells"])), -20.0)
-                with torch.no_grad():
-                    for i, scan in enumerate(scans):
-                        values[i, scan["cells"]] = expert(inputs(scan, names))[:, 0]
-                odds[test] = values
+        folds = [["real"]] if self.real and "real" in self.where else []
+        folds += [classes[i :: self.folds] for i in range(self.folds)] if set(self.where) - {"real"} else []
+        how = f"{'+'.join(names)}-{row.scale}-{row.anomalies}-{'+'.join(row.kinds)}-{row.hard}"
+        how += f"-{row.w_con}" if set(names) & set(CLOUDS) else ""
+        odds, training = {}, None
+        for fold in track(folds, "+".join(names)):
+            for test in self.tests(fold, row):
+                of = "" if fold == ["real"] else f"-{self.folds}"
+                path = self.maker.cache / "log_odds" / f"{how}{of}-{seed}" / f"{test.replace('|', '-')}.pt"
+                if not path.is_file():
+                    training = training or self._training(names, row)
+                    self._learn(training, fold, names, row, seed, path.parent)
+                odds[test] = torch.load(path, weights_only=True)
         return odds
 
+    def _training(self, names: tuple[str, ...], row: Row) -> list[dict[str, Any]]:
+        scans = []
+        for name in list_classes(self.maker.root):
+            scans += self._seen(names, self.maker.training, name, row.scale, row.anomalies)
+        return [scan for scan in scans if scan["defect"] in row.kinds]
 
-def judge(log_odds: Tensor | None, scans: list[dict[str, Any]], row: Row) -> dict[str, float]:
-    """Metrics of a classifier on scans; of the floor, a constant on the object, without one."""
-    mask, object, cells = (torch.stack([s[name] for s in scans]) for name in ("mask", "object", "cells"))
-    probability = cells.float() if log_odds is None else log_odds.sigmoid() * cells
-    size = tuple(mask.shape[1:])
-    if log_odds is None:
-        maps = foreground_map(cells, size=size, sigma=row.blur)
-    else:
+    def _seen(self, names: tuple[str, ...], look, *which) -> list[dict[str, Any]]:
+        scans = look(*which)
+        for more, needed in (("points", set(names) & set(CLOUDS)), ("fpfh", "fpfh" in names)):
+            for scan, extra in zip(scans, look(*which, more=more), strict=True) if needed else ():
+                scan["views"] |= extra.pop("views", {})
+                scan |= extra
+        for scan in scans:
+            scan["views"] = {name: view for name, view in scan["views"].items() if name in names}
+        return scans
+
+    def _learn(self, training: list, fold: list[str], names: tuple[str, ...], row: Row, seed: int, out: Path) -> None:
+        mine = [scan for scan in training if not {scan["class"], scan["donor"]} & set(fold)]
+        own = zlib.crc32("+".join(names).encode())  # experts of one method start apart
+        expert = learn(mine, names, row, seed=seed + own, epochs=self.epochs, dropout=self.dropout)
+        for test in self.tests(fold, row):
+            scans = self._seen(names, self.maker.judged, test, row.scale, self.real)
+            values = torch.full((len(scans), len(scans[0]["cells"])), -20.0)
+            with torch.no_grad():
+                for i, scan in enumerate(scans):
+                    values[i, scan["cells"]] = expert(scan, torch.ones(int(scan["cells"].sum())).bool())[0]
+            out.mkdir(parents=True, exist_ok=True)
+            torch.save(values, out / f"{test.replace('|', '-')}.pt")
+
+
+@dataclass
+class Judged:
+    """Log-odds of a set of scans on one grid of patches: of one that is moved, the maps and scores add up."""
+
+    log_odds: Tensor | None  # (B,P); None: the floor, a constant on the object
+    scans: list[dict[str, Any]]
+    shift: tuple[int, int] = (0, 0)
+
+    def stacked(self, name: str) -> Tensor:
+        return torch.stack([scan[name] for scan in self.scans])
+
+    def maps(self, row: Row) -> Tensor:
+        """(B,H,W)."""
+        cells, size = self.stacked("cells"), tuple(self.scans[0]["mask"].shape)
+        if self.log_odds is None:
+            return foreground_map(cells, size=size, sigma=row.blur)
+        probability = self.log_odds.sigmoid() * cells
         values = excess(probability, cells) if row.cells == "excess" else probability
-        maps = realign(values, size=size, sigma=row.blur)
+        return realign(values, size=size, sigma=row.blur).roll(self.shift, dims=(-2, -1))
+
+    def scores(self, how: str) -> Tensor:
+        """(B,)"""
+        cells = self.stacked("cells")
+        score = pool((self.log_odds if self.log_odds is not None else cells * 1.0).sigmoid() * cells, cells, how=how,
+                     object=self.stacked("object"))  # fmt: skip
+        return torch.zeros_like(score) if self.log_odds is None else score
+
+
+def judge(grids: list[Judged], row: Row) -> dict[str, float]:
+    """Metrics of the mean over grids."""
+    mask, object = grids[0].stacked("mask"), grids[0].stacked("object")
+    maps = torch.stack([grid.maps(row) for grid in grids]).mean(0)
     whole, own = pro_curve(maps, mask), pro_curve(maps, mask, roi=object)
     metrics = {
         "AUPRO 0.3": float(area(*whole, limit=0.3)),
@@ -278,9 +259,7 @@ def judge(log_odds: Tensor | None, scans: list[dict[str, Any]], row: Row) -> dic
     }
     defective = mask.flatten(1).any(dim=1)
     for how in POOLINGS:
-        score = pool(probability, cells, how=how, object=object)
-        if log_odds is None:
-            score = torch.zeros_like(score)
+        score = torch.stack([grid.scores(how) for grid in grids]).mean(0)
         metrics[f"image, {how}"] = float(auroc(rank(sorted_scores(score[~defective]), score[defective])))
     return metrics
 
@@ -299,25 +278,30 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--where", nargs="*", default=["pseudo", "built-in", "real"])
+    parser.add_argument("--results", default="results", help="name of the file of all figures, in the cache")
     options = parser.parse_args()
     method = ThreeDZALPlus(experts=(VIEWS[:2],), backbone=options.backbone, rgb_weights=options.weights).eval()
     method.load_pretrained()
     method.views.wanted = VIEWS
     maker = Maker(options.data, options.cache, method.views, options.visits)
     real = Path(options.real) if options.real else None
-    experts = Experts(maker, real, options.folds, options.epochs, options.dropout)
-    store = options.cache / f"results-{options.folds}.json"
+    experts = Experts(maker, real, options.folds, options.epochs, options.dropout, tuple(options.where))
+    store = options.cache / f"{options.results}-{options.folds}.json"
     results = json.loads(store.read_text()) if store.is_file() else {}
     for name in options.rows:
         row = ROWS[name]
         for seed in map(int, options.seeds.split(",")):
             each = [experts.log_odds(names, row, seed) for names in row.experts]
-            for test in (test for test in each[0] if test.split("|")[0] in options.where):
-                scans = maker.judged(test, row.scale, real)
-                for key, odds in ((f"{name}|{seed}|{test}", sum(e[test] for e in each) / len(each)),
-                                  (f"floor|0|{test}", None)):  # fmt: skip
+            means = {test: sum(odds[test] for odds in each) / len(each) for test in each[0]}
+            for test in (test for test in means if "@" not in test):
+                grids = [Judged(means[test], maker.judged(test, row.scale, real))]
+                for shift in SHIFTS[1:] if row.overlap else ():
+                    moved = f"{test}@{shift[0]},{shift[1]}"
+                    grids.append(Judged(means[moved], maker.judged(moved, row.scale, real), shift))
+                floor = [Judged(None, grids[0].scans)]
+                for key, judged in ((f"{name}|{seed}|{test}", grids), (f"floor|0|{test}", floor)):
                     if key not in results:
-                        results[key] = judge(odds, scans, row)
+                        results[key] = judge(judged, row)
             store.write_text(json.dumps(results, indent=1))
     print(tables(results))
 

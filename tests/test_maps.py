@@ -37,6 +37,15 @@ def test_the_foreground_map_is_the_cells_through_the_same_resize_and_blur():
     torch.testing.assert_close(map_, torch.stack([torch.from_numpy(gaussian_filter(m.numpy(), 4.0)) for m in resized]))
 
 
+def test_the_foreground_map_is_one_value_where_the_background_is_out_of_reach():
+    map_ = foreground_map(torch.ones(1, 56 * 56), size=(224, 224), sigma=2.0)
+    assert map_.dtype == torch.float32 and torch.equal(map_, torch.ones(1, 224, 224))
+    cells = torch.zeros(56, 56)
+    cells[10:46, 13:49] = 1.0
+    inside = foreground_map(cells.view(1, -1), size=(224, 224), sigma=2.0)[0, 52:172, 64:184]
+    assert torch.equal(inside, torch.ones(120, 120))
+
+
 def test_cells_that_make_no_square_are_refused():
     with pytest.raises(ValueError, match="square"):
         realign(torch.rand(1, 12), size=(8, 8))
