@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from beyond_experts import PICTURE, SURFACE, Experts, Row
-from beyond_scans import SHIFTS, VIEWS, Maker
+from beyond_experts import PICTURE, RAW, SURFACE, Experts, Row
+from beyond_scans import SHIFTS, Maker
 from torch import Tensor
 
 from threedzal.maps import foreground_map, realign
@@ -32,42 +32,46 @@ from threedzal.metrics.ranking import area, auroc, rank, sorted_scores
 from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 
-DEFAULT = Row()
+DEFAULT = Row(score_experts=(RAW,))
+BASE = replace(DEFAULT, score_experts=())  # what single parts are worth is measured without
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
-    "without fittings": replace(DEFAULT, anomalies="shaded"),
-    "picture expert alone": replace(DEFAULT, experts=(PICTURE,)),
-    "surface expert alone": replace(DEFAULT, experts=(SURFACE,)),
-    "one expert sees all": replace(DEFAULT, experts=((*PICTURE, *SURFACE),)),
-    "without symmetry": replace(DEFAULT, experts=(PICTURE[:2], SURFACE[:2])),
-    "without similarity": replace(DEFAULT, experts=(PICTURE[::2], SURFACE[::2])),
-    "without both": replace(DEFAULT, experts=(PICTURE[:1], SURFACE[:1])),
-    "with relief": replace(DEFAULT, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
-    "with FPFH": replace(DEFAULT, experts=(PICTURE, (*SURFACE, "fpfh"))),
-    "FPFH alone": replace(DEFAULT, experts=(("fpfh",),)),
-    "rgb features alone": replace(DEFAULT, experts=(("rgb",),)),
-    "rgb features alone, not normalised": replace(DEFAULT, experts=(("raw",),)),
-    "no variation of the scans": replace(DEFAULT, anomalies="fitted, as they are"),
-    "all normal patches alike": replace(DEFAULT, hard=1.0),
-    "adding only": replace(DEFAULT, kinds=("adding",)),
-    "removing only": replace(DEFAULT, kinds=("removing",)),
-    "placed by attention": replace(DEFAULT, anomalies="fitted, attended"),
-    "plain anomalies": replace(DEFAULT, anomalies="fitted, plain"),
-    "448, 28 x 28": replace(DEFAULT, scale="448, 28 x 28"),
-    "224, 28 x 28": replace(DEFAULT, scale="224, 28 x 28"),
-    "overlapping patches": replace(DEFAULT, overlap=True),
-    "blur 4": replace(DEFAULT, blur=4.0),
-    "map of probabilities, blur 4": replace(DEFAULT, cells="probability", blur=4.0),
-    "E_theta alone": replace(DEFAULT, experts=(CLOUD,)),
-    "E_theta alone, with L_con": replace(DEFAULT, experts=(CLOUD,), w_con=1.0),
-    "E_theta alone, wider": replace(DEFAULT, experts=(WIDE,)),
-    "E_theta alone, wider, with L_con": replace(DEFAULT, experts=(WIDE,), w_con=1.0),
-    "with E_theta": replace(DEFAULT, experts=(PICTURE, SURFACE, CLOUD)),
-    "with E_theta and L_con": replace(DEFAULT, experts=(PICTURE, SURFACE, CLOUD), w_con=1.0),
-    "with E_theta, wider": replace(DEFAULT, experts=(PICTURE, SURFACE, WIDE)),
-    "with E_theta, wider, and L_con": replace(DEFAULT, experts=(PICTURE, SURFACE, WIDE), w_con=1.0),
+    "two experts alone": BASE,
+    "third expert sees z-scores": replace(BASE, score_experts=(("rgb",),)),
+    "third expert in the maps, too": replace(BASE, experts=(PICTURE, SURFACE, RAW)),
+    "without fittings": replace(BASE, anomalies="shaded"),
+    "picture expert alone": replace(BASE, experts=(PICTURE,)),
+    "surface expert alone": replace(BASE, experts=(SURFACE,)),
+    "one expert sees all": replace(BASE, experts=((*PICTURE, *SURFACE),)),
+    "without symmetry": replace(BASE, experts=(PICTURE[:2], SURFACE[:2])),
+    "without similarity": replace(BASE, experts=(PICTURE[::2], SURFACE[::2])),
+    "without both": replace(BASE, experts=(PICTURE[:1], SURFACE[:1])),
+    "with relief": replace(BASE, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
+    "with FPFH": replace(BASE, experts=(PICTURE, (*SURFACE, "fpfh"))),
+    "FPFH alone": replace(BASE, experts=(("fpfh",),)),
+    "rgb features alone": replace(BASE, experts=(("rgb",),)),
+    "rgb features alone, not normalised": replace(BASE, experts=(("raw",),)),
+    "no variation of the scans": replace(BASE, anomalies="fitted, as they are"),
+    "all normal patches alike": replace(BASE, hard=1.0),
+    "adding only": replace(BASE, kinds=("adding",)),
+    "removing only": replace(BASE, kinds=("removing",)),
+    "placed by attention": replace(BASE, anomalies="fitted, attended"),
+    "plain anomalies": replace(BASE, anomalies="fitted, plain"),
+    "448, 28 x 28": replace(BASE, scale="448, 28 x 28"),
+    "224, 28 x 28": replace(BASE, scale="224, 28 x 28"),
+    "overlapping patches": replace(BASE, overlap=True),
+    "blur 4": replace(BASE, blur=4.0),
+    "map of probabilities, blur 4": replace(BASE, cells="probability", blur=4.0),
+    "E_theta alone": replace(BASE, experts=(CLOUD,)),
+    "E_theta alone, with L_con": replace(BASE, experts=(CLOUD,), w_con=1.0),
+    "E_theta alone, wider": replace(BASE, experts=(WIDE,)),
+    "E_theta alone, wider, with L_con": replace(BASE, experts=(WIDE,), w_con=1.0),
+    "with E_theta": replace(BASE, experts=(PICTURE, SURFACE, CLOUD)),
+    "with E_theta and L_con": replace(BASE, experts=(PICTURE, SURFACE, CLOUD), w_con=1.0),
+    "with E_theta, wider": replace(BASE, experts=(PICTURE, SURFACE, WIDE)),
+    "with E_theta, wider, and L_con": replace(BASE, experts=(PICTURE, SURFACE, WIDE), w_con=1.0),
 }
 
 
@@ -76,6 +80,7 @@ class Judged:
     """Log-odds of a set of scans on one grid of patches: of one that is moved, the maps and scores add up."""
 
     log_odds: Tensor | None  # (B,P); None: the floor, a constant on the object
+    score_odds: Tensor | None  # of all experts, those that have a say in the score alone among them
     scans: list[dict[str, Any]]
     shift: tuple[int, int] = (0, 0)
 
@@ -94,9 +99,9 @@ class Judged:
     def scores(self, how: str) -> Tensor:
         """(B,)"""
         cells = self.stacked("cells")
-        score = pool((self.log_odds if self.log_odds is not None else cells * 1.0).sigmoid() * cells, cells, how=how,
-                     object=self.stacked("object"))  # fmt: skip
-        return torch.zeros_like(score) if self.log_odds is None else score
+        if self.score_odds is None:
+            return torch.zeros(len(cells))
+        return pool(self.score_odds.sigmoid() * cells, cells, how=how, object=self.stacked("object"))
 
 
 def judge(grids: list[Judged], row: Row) -> dict[str, float]:
@@ -132,9 +137,8 @@ def main() -> None:
     parser.add_argument("--where", nargs="*", default=["pseudo", "built-in", "real"])
     parser.add_argument("--results", default="results", help="name of the file of all figures, in the cache")
     options = parser.parse_args()
-    method = ThreeDZALPlus(experts=(VIEWS[:2],), backbone=options.backbone, rgb_weights=options.weights).eval()
+    method = ThreeDZALPlus(backbone=options.backbone, rgb_weights=options.weights).eval()
     method.load_pretrained()
-    method.views.wanted = VIEWS
     maker = Maker(options.data, options.cache, method.views, options.visits)
     real = Path(options.real) if options.real else None
     experts = Experts(maker, real, options.folds, options.epochs, options.dropout, tuple(options.where))
@@ -143,14 +147,15 @@ def main() -> None:
     for name in options.rows:
         row = ROWS[name]
         for seed in map(int, options.seeds.split(",")):
-            each = [experts.log_odds(names, row, seed) for names in row.experts]
-            means = {test: sum(odds[test] for odds in each) / len(each) for test in each[0]}
+            each = [experts.log_odds(names, row, seed) for names in (*row.experts, *row.score_experts)]
+            means = {test: sum(odds[test] for odds in each[: len(row.experts)]) / len(row.experts) for test in each[0]}
+            of_all = {test: sum(odds[test] for odds in each) / len(each) for test in each[0]}
             for test in (test for test in means if "@" not in test):
-                grids = [Judged(means[test], maker.judged(test, row.scale, real))]
+                grids = [Judged(means[test], of_all[test], maker.judged(test, row.scale, real))]
                 for shift in SHIFTS[1:] if row.overlap else ():
                     moved = f"{test}@{shift[0]},{shift[1]}"
-                    grids.append(Judged(means[moved], maker.judged(moved, row.scale, real), shift))
-                floor = [Judged(None, grids[0].scans)]
+                    grids.append(Judged(means[moved], of_all[moved], maker.judged(moved, row.scale, real), shift))
+                floor = [Judged(None, None, grids[0].scans)]
                 for key, judged in ((f"{name}|{seed}|{test}", grids), (f"floor|0|{test}", floor)):
                     if key not in results:
                         results[key] = judge(judged, row)

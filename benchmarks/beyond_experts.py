@@ -21,6 +21,7 @@ from threedzal.progress import track
 
 PICTURE = ("rgb", "rgb_similarity", "rgb_symmetry")
 SURFACE = ("normals", "normals_similarity", "normals_symmetry")
+RAW = ("raw",)
 CLOUD_NORMALS = 100  # normal patches of a scan that a step of E_theta sees: each takes a millisecond of a CPU
 
 
@@ -29,6 +30,7 @@ class Row:
     """A line of the table: a method, and how its maps are made."""
 
     experts: tuple[tuple[str, ...], ...] = (PICTURE, SURFACE)
+    score_experts: tuple[tuple[str, ...], ...] = ()
     scale: str = "448, 56 x 56"
     anomalies: str = "fitted"
     kinds: tuple[str, ...] = ("adding", "removing")

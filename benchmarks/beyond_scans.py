@@ -24,7 +24,16 @@ from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise
 from threedzal.features.views import FrozenViews, object_cells
 
-VIEWS = ("rgb", "normals", "relief", "rgb_similarity", "normals_similarity", "rgb_symmetry", "normals_symmetry")
+VIEWS = (
+    "rgb",
+    "raw_rgb",
+    "normals",
+    "relief",
+    "rgb_similarity",
+    "normals_similarity",
+    "rgb_symmetry",
+    "normals_symmetry",
+)
 SCALES: dict[str, dict[str, int]] = {
     "224, 28 x 28": {},
     "448, 28 x 28": {"rgb_size": 448},
@@ -103,8 +112,8 @@ class Maker:
         """What the frozen networks make of a scan."""
         batch = collate_scans([scan])
         cells = object_cells(batch)
-        views = {name: view[cells].half() for name, view in self.views(batch, cells).items()}
-        views["raw"] = self.views.picture(batch)[cells].half()
+        views = {name: view[cells].half() for name, view in self.views(batch, cells, VIEWS).items()}
+        views["raw"] = views.pop("raw_rgb")
         abnormal, decided = patch_labels(batch.mask, cells, positive_share=0.25)
         return {
             "class": scan.record.class_name,

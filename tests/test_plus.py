@@ -343,6 +343,21 @@ def test_any_choice_of_experts_judges_the_object_s_patches_and_no_others(experts
     assert torch.allclose(probability[1:], alone, atol=1e-5)  # a scan is judged for itself, whatever comes with it
 
 
+def test_a_score_expert_has_a_say_in_the_score_of_a_scan_and_none_in_its_map(scans):
+    method, cells = make(experts=(("rgb",), ("normals",)), score_experts=(("raw_rgb",),)).eval(), object_cells(scans)
+    two, three = make(experts=(("rgb",), ("normals",))).eval(), make(experts=(("rgb",), ("normals",), ("raw_rgb",)))
+    two.load_state_dict({k: v for k, v in method.state_dict().items() if not k.startswith("classifiers.2")})
+    three.eval().load_state_dict(method.state_dict())
+    with torch.no_grad():
+        probability = method.abnormality(scans, eta=0.0)
+        assert torch.equal(probability, two.abnormality(scans, eta=0.0))
+        expected = pool(three.abnormality(scans, eta=0.0), cells, how="peak", object=scans.object)
+        assert torch.allclose(method.scan_score(probability, scans), expected, atol=1e-5)
+        assert not torch.allclose(two.scan_score(probability, scans), expected, atol=1e-3)
+        raw = method.inputs(scans, cells)[2]
+    assert torch.equal(raw, as_patches(method.views.network(scans.rgb, grid=14)) * cells[..., None])
+
+
 def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
     method = make(bank_layers=(2, 3))
     features = method.features(scans)
@@ -357,6 +372,8 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
         {"experts": (("similarity",),)},
         {"experts": (("relief", "similarity"),)},
         {"experts": ()},
+        {"score_experts": (("raw_rgb", "similarity"),)},
+        {"score_experts": (("xyz",),)},
         {"bank_layers": (4,)},
         {"bank_branches": ()},
     ],
@@ -371,7 +388,7 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False},
         "model": {
             "class_path": "threedzal.plus.ThreeDZALPlus",
-            "init_args": {"backbone": "resnet18", "rgb_weights": "random"},
+            "init_args": {"backbone": "resnet18", "rgb_weights": "random", "score_experts": [["raw_rgb"]]},
         },
         "report": {"enabled": False},
         "data": {

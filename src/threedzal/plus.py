@@ -30,7 +30,7 @@ from threedzal.module import PatchModule
 from threedzal.pooling import POOLINGS, Pooling, excess, pool
 from threedzal.scoring import realign
 
-Input = Literal["rgb", "normals", "relief", "similarity", "symmetry", "fpfh", "point_cloud"]
+Input = Literal["rgb", "raw_rgb", "normals", "relief", "similarity", "symmetry", "fpfh", "point_cloud"]
 INPUTS = get_args(Input)
 OF_IMAGES = ("similarity", "symmetry")  # an expert's own: of each image that it sees
 Branch = Literal["rgb", "fpfh", "point_cloud"]
@@ -41,11 +41,13 @@ class ThreeDZALPlus(PatchModule):
 
     Args:
         experts: What each of the classifiers sees; their log-odds are averaged. `rgb`: frozen features of the picture;
-            `normals`: the same network on a picture of the normals; `relief`: bands of depth, bending, gaps;
-            `similarity`: distances to the most similar other patches of the scan, by every layer of the expert's `rgb`
-            and `normals`; `symmetry`: the same to patches in any turn and mirroring of the scan; `fpfh`; `point_cloud`:
-            E_theta, a PointNet++ on the patch's points that learns with the classifiers. `[[point_cloud]]` is the
-            paper's C_w.
+            `raw_rgb`: the same, not normalised; `normals`: the same network on a picture of the normals; `relief`:
+            bands of depth, bending, gaps; `similarity`: distances to the most similar other patches of the scan, by
+            every layer of the expert's `rgb` and `normals`; `symmetry`: the same to patches in any turn and mirroring
+            of the scan; `fpfh`; `point_cloud`: E_theta, a PointNet++ on the patch's points that learns with the
+            classifiers. `[[point_cloud]]` is the paper's C_w.
+        score_experts: More classifiers, which have a say in the score of a scan alone. What is z-scored tells the
+            patches of a scan from one another, and what is not tells scans apart, too.
         backbone: Any timm model with `features_only`.
         layers: Its feature levels.
         rgb_weights: `pretrained` (timm's hub), `random`, or a local file.
@@ -75,6 +77,7 @@ class ThreeDZALPlus(PatchModule):
             ("rgb", "similarity", "symmetry"),
             ("normals", "similarity", "symmetry"),
         ),
+        score_experts: tuple[tuple[Input, ...], ...] = (),
         backbone: str = "wide_resnet50_2",
         layers: tuple[int, ...] = (1, 2, 3),
         rgb_weights: str = "pretrained",
@@ -98,11 +101,10 @@ class ThreeDZALPlus(PatchModule):
         super().__init__()
         self.save_hyperparameters()
         self._check_options()
-        self._views_of = [_views_of(expert) for expert in experts]
+        self._views_of, self._voters = [_views_of(e) for e in (*experts, *score_experts)], len(experts)
         seen = dict.fromkeys(name for views in self._views_of for name in views)
         self.uses_fpfh, self.learns_fpfh = "fpfh" in (*bank_branches, *seen), "fpfh" in seen
-        options = {"backbone": backbone, "layers": layers, "normalise": normalise}
-        self.views = FrozenViews((name for name in seen if name != "point_cloud"), **options)
+        self.views = FrozenViews(backbone=backbone, layers=layers, normalise=normalise)
         learned = "point_cloud" in (*bank_branches, *seen)
         self.encoder = PointNet2(outputs=embedding, width=point_width) if learned else None
         self.classifiers = nn.ModuleList(
@@ -121,11 +123,11 @@ class ThreeDZALPlus(PatchModule):
 
     def _check_options(self) -> None:
         given = self.hparams
-        for expert in given.experts:
-            alone = not {"rgb", "normals", "relief", "fpfh", "point_cloud"} & set(expert)
+        for name, expert in ((n, e) for n in ("experts", "score_experts") for e in given[n]):
+            alone = not set(expert) - set(OF_IMAGES)
             if set(expert) - set(INPUTS) or alone or (set(OF_IMAGES) & set(expert) and not set(IMAGES) & set(expert)):
                 raise UserError(
-                    f"model.experts has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity "
+                    f"model.{name} has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity "
                     "and symmetry only of rgb or normals beside them"
                 )
         if not given.experts:
@@ -165,23 +167,38 @@ class ThreeDZALPlus(PatchModule):
         `eta` is not looked at: eq. (8) moves points, and the frozen views are not moved.
         """
         cells = object_cells(scan)
-        inputs = self.inputs(scan, cells)
-        odds = [expert(seen)[..., 0].float() for expert, seen in zip(self.classifiers, inputs, strict=True)]
-        return torch.stack(odds).mean(dim=0).sigmoid() * cells
+        return torch.stack(self._log_odds(scan, cells, slice(self._voters))).mean(dim=0).sigmoid() * cells
 
     def cell_scores(self, probability: Tensor, scan: Scan) -> Tensor:
         return excess(probability, object_cells(scan)) if self.hparams.cells == "excess" else probability
 
     def scan_score(self, probability: Tensor, scan: Scan) -> Tensor:
-        return pool(probability, object_cells(scan), how=self.hparams.pooling, object=scan.object)
+        judged, cells = self._judged_by_all(probability, scan), object_cells(scan)
+        return pool(judged, cells, how=self.hparams.pooling, object=scan.object)
 
-    def inputs(self, scan: Scan, cells: Tensor) -> list[Tensor]:
-        """What each expert sees of the patches, (B,P,D): 0 outside `cells` (B,P) bool, the object's."""
-        views = self.views(scan, cells)
-        if any("point_cloud" in names for names in self._views_of):
+    def _judged_by_all(self, probability: Tensor, scan: Scan) -> Tensor:
+        """(B,P): the mean of all log-odds, when those of `experts` have the mean `probability`."""
+        if not self.hparams.score_experts:
+            return probability
+        cells, voters = object_cells(scan), self._voters
+        more = sum(self._log_odds(scan, cells, slice(voters, None)))
+        return ((voters * torch.logit(probability, eps=1e-6) + more) / len(self.classifiers)).sigmoid() * cells
+
+    def _log_odds(self, scan: Scan, cells: Tensor, which: slice) -> list[Tensor]:
+        """(B,P) float32 of each of the classifiers `which`."""
+        inputs = self.inputs(scan, cells, which)
+        return [expert(seen)[..., 0].float() for expert, seen in zip(self.classifiers[which], inputs, strict=True)]
+
+    def inputs(self, scan: Scan, cells: Tensor, which: slice = slice(None)) -> list[Tensor]:
+        """What each classifier sees of the patches, (B,P,D): 0 outside `cells` (B,P) bool, the object's."""
+        views = self._frozen(scan, cells, which)
+        if any("point_cloud" in names for names in self._views_of[which]):
             measured = cells & scan.cells
             views["point_cloud"] = self._normalised(self._embedded(scan, measured), measured)
-        return [torch.cat([views[name] for name in names], dim=2) for names in self._views_of]
+        return [torch.cat([views[name] for name in names], dim=2) for names in self._views_of[which]]
+
+    def _frozen(self, scan: Scan, cells: Tensor, which: slice = slice(None)) -> dict[str, Tensor]:
+        return self.views(scan, cells, {name for names in self._views_of[which] for name in names} - {"point_cloud"})
 
     def _embedded(self, scan: Scan, cells: Tensor) -> Tensor:
         """E_theta of the patches `cells` (B,P) bool: (B,P,embedding), 0 elsewhere."""
@@ -207,7 +224,7 @@ class ThreeDZALPlus(PatchModule):
         abnormal, decided = patch_labels(scan.mask, cells, positive_share=self.hparams.positive_share)
         shown = chosen_patches(abnormal, decided, normals=self.hparams.normals_per_scan)
         truth, losses, odds = abnormal[shown], {}, []
-        views = self.views(scan, cells)
+        views = self._frozen(scan, cells)
         if self.encoder is not None:
             measured = shown & scan.cells
             embeddings = self._embedded(scan, measured)
@@ -222,7 +239,7 @@ class ThreeDZALPlus(PatchModule):
         self._log("train/loss", loss, prog_bar=True)
         for name, value in losses.items():
             self._log(f"train/{name}", value)
-        correct = (torch.stack(odds).mean(dim=0) > 0) == truth
+        correct = (torch.stack(odds[: self._voters]).mean(dim=0) > 0) == truth
         for name, kind in (("normal", ~truth), ("abnormal", truth)):
             if kind.any():
                 self._log(f"train/accuracy/{name}", correct[kind].float().mean())
@@ -248,8 +265,9 @@ class ThreeDZALPlus(PatchModule):
         probability, cells = self.abnormality(scan, eta=0.0), object_cells(scan)
         maps = realign(self.cell_scores(probability, scan), size=scan.mask.shape[-2:])
         self.pseudo_scan_aupro.update(maps, scan.mask[:, 0], roi=scan.object)
+        judged = self._judged_by_all(probability, scan)
         for how, metric in self.pseudo_scan_auroc.items(keep_base=True):
-            score = pool(probability, cells, how=how, object=scan.object)
+            score = pool(judged, cells, how=how, object=scan.object)
             metric.update(0.5 + 0.5 * score / (1 + score.abs()), scan.label)  # the same order, in [0,1]
 
     def on_validation_epoch_end(self) -> None:

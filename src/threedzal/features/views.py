@@ -6,7 +6,7 @@ Plain torch, nothing is learned here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -28,29 +28,27 @@ OVERLAP = 1 / 14  # of the grid: patches this near see the same pixels
 
 
 class FrozenViews(nn.Module):
-    """Views of the patches of a scan, each z-scored over the scan's own object.
+    """Views of the patches of a scan, each but `raw_rgb` z-scored over the scan's own object.
 
-    `rgb`: features of the picture; `normals`: of the same network on a picture of the normals, as large as that;
-    `relief`: bands of depth, bending, gaps; `fpfh`; `rgb_similarity` and `normals_similarity`: distances to the most
-    similar other patches of the scan, by every layer; `rgb_symmetry` and `normals_symmetry`: the same in any turn and
-    mirroring of the scan.
+    `rgb`: features of the picture; `raw_rgb`: the same as they are; `normals`: of the same network on a picture of the
+    normals, as large as that; `relief`: bands of depth, bending, gaps; `fpfh`; `rgb_similarity` and
+    `normals_similarity`: distances to the most similar other patches of the scan, by every layer; `rgb_symmetry` and
+    `normals_symmetry`: the same in any turn and mirroring of the scan.
 
     Args:
-        wanted: Which of these `forward` gives.
         backbone: Any timm model with `features_only`. layers: Its feature levels.
         normalise: `instance`, or `none`, for the ablation.
     """
 
     def __init__(
         self,
-        wanted: Iterable[str],
         *,
         backbone: str,
         layers: tuple[int, ...],
         normalise: Literal["instance", "none"] = "instance",
     ) -> None:
         super().__init__()
-        self.wanted, self.normalise = tuple(wanted), normalise
+        self.normalise = normalise
         self.network = RGBFeatures(backbone=backbone, layers=layers, weights="checkpoint")
         channels = self.network.network.feature_info.channels()
         self.level_widths: dict[int, int] = dict(zip(layers, channels, strict=True))
@@ -58,36 +56,38 @@ class FrozenViews(nn.Module):
 
     def width(self, name: str) -> int:
         """Numbers a patch of a view."""
-        if name in IMAGES:
+        if name in (*IMAGES, "raw_rgb"):
             return sum(self.level_widths.values())
         if name.endswith(("similarity", "symmetry")):
             return SIMILARITY_WIDTH * len(self.level_widths)
         return {"relief": RELIEF_WIDTH, "fpfh": FPFH_WIDTH}[name]
 
     @torch.no_grad()
-    def forward(self, scan: Scan, cells: Tensor) -> dict[str, Tensor]:
+    def forward(self, scan: Scan, cells: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
         """The wanted views by name, each (B,P,D) float32, 0 outside `cells` (B,P) bool, the object's."""
         grid, views = math.isqrt(scan.cells.shape[1]), {}
         for image in IMAGES:
-            if image in self.wanted or f"{image}_similarity" in self.wanted:
+            if image in wanted or f"{image}_similarity" in wanted:
                 features = self.picture(scan) if image == "rgb" else self._of_normals(scan)
                 views[image] = self._normalised(features, cells)
-            if f"{image}_symmetry" in self.wanted:
+            if f"{image}_symmetry" in wanted:
                 directions = image == "normals"
                 shown = _normals_picture(scan) if directions else scan.rgb
                 views[f"{image}_symmetry"] = symmetric_similarity(
                     self.network, shown, scan.object, cells, widths=[*self.level_widths.values()], directions=directions
                 )
-            if f"{image}_similarity" in self.wanted:
+            if f"{image}_similarity" in wanted:
                 reach = max(1, round(OVERLAP * grid))
                 levels = [self_similarity(part, cells, reach=reach) for part in self.levels(views[image]).values()]
                 views[f"{image}_similarity"] = torch.cat(levels, 2)
-        if "relief" in self.wanted:
+        if "raw_rgb" in wanted:
+            views["raw_rgb"] = self.picture(scan).float() * cells[..., None]
+        if "relief" in wanted:
             relief = relief_features(scan.xyz, scan.valid, scan.object, grid=grid)
             views["relief"] = self._normalised(as_patches(relief), cells)
-        if "fpfh" in self.wanted:
+        if "fpfh" in wanted:
             views["fpfh"] = self._normalised(as_patches(scan.fpfh), cells)
-        return {name: views[name] for name in self.wanted}
+        return {name: views[name] for name in wanted}
 
     def picture(self, scan: Scan) -> Tensor:
         """Features of the picture as they are, (B,P,sum of the levels' channels); the last picture's are kept."""
