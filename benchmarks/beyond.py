@@ -32,15 +32,19 @@ from threedzal.metrics.ranking import area, auroc, rank, sorted_scores
 from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 
-DEFAULT = Row(score_experts=(RAW,))
+FPFH = ("fpfh",)
+DEFAULT = Row(score_experts=(RAW, FPFH))
 BASE = replace(DEFAULT, score_experts=())  # what single parts are worth is measured without
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
     "two experts alone": BASE,
-    "third expert sees z-scores": replace(BASE, score_experts=(("rgb",),)),
-    "third expert in the maps, too": replace(BASE, experts=(PICTURE, SURFACE, RAW)),
+    "score without FPFH": replace(BASE, score_experts=(RAW,)),
+    "score without raw features": replace(BASE, score_experts=(FPFH,)),
+    "score with z-scores for raw features": replace(BASE, score_experts=(("rgb",), FPFH)),
+    "all four in the maps": replace(BASE, experts=(PICTURE, SURFACE, RAW, FPFH)),
+    "FPFH in the maps": replace(BASE, experts=(PICTURE, SURFACE, FPFH)),
     "without fittings": replace(BASE, anomalies="shaded"),
     "picture expert alone": replace(BASE, experts=(PICTURE,)),
     "surface expert alone": replace(BASE, experts=(SURFACE,)),
@@ -49,8 +53,8 @@ ROWS = {
     "without similarity": replace(BASE, experts=(PICTURE[::2], SURFACE[::2])),
     "without both": replace(BASE, experts=(PICTURE[:1], SURFACE[:1])),
     "with relief": replace(BASE, experts=((*PICTURE, "relief"), (*SURFACE, "relief"))),
-    "with FPFH": replace(BASE, experts=(PICTURE, (*SURFACE, "fpfh"))),
-    "FPFH alone": replace(BASE, experts=(("fpfh",),)),
+    "surface expert sees FPFH, too": replace(BASE, experts=(PICTURE, (*SURFACE, "fpfh"))),
+    "FPFH alone": replace(BASE, experts=(FPFH,)),
     "rgb features alone": replace(BASE, experts=(("rgb",),)),
     "rgb features alone, not normalised": replace(BASE, experts=(("raw",),)),
     "no variation of the scans": replace(BASE, anomalies="fitted, as they are"),
