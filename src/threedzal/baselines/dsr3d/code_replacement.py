@@ -111,7 +111,8 @@ def similar_codes(vectors: Tensor, codebook: Tensor, *, share: float, generator:
     count = len(codebook)
     skipped = int(SKIPPED * count)
     most = max(skipped + 1, min(int(share * count) + 1, count - 1))
-    distances = codebook.square().sum(1) - 2 * vectors.float() @ codebook.T  # [N, K], less what a row has in common
+    sizes = codebook.square().sum(1)
+    distances = torch.addmm(sizes, vectors.float(), codebook.T, alpha=-2)  # [N, K], less what a row has in common
     nearest = distances.topk(most, dim=1, largest=False).indices[:, skipped:]
     chosen = torch.randint(nearest.shape[1], (len(vectors), 1), generator=generator)
     return nearest.gather(1, chosen.to(nearest.device))[:, 0]

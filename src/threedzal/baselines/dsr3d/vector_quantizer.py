@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from threedzal.distributed import several_processes
 
 ROWS_AT_ONCE = 8192  # bounds the memory of the distances to all codes
+ROWS_ON_CPU = 1024  # at once: distances that stay in the cache take less than half the time
 
 
 def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """(N,D) vectors, (K,D) codes -> (N,) int64: the nearest code of each in Euclidean distance."""
-    sizes = codebook.square().sum(1)
-    parts = [(sizes - 2 * part @ codebook.T).argmin(1) for part in vectors.float().split(ROWS_AT_ONCE)]
+    sizes, rows = codebook.square().sum(1), ROWS_ON_CPU if vectors.device.type == "cpu" else ROWS_AT_ONCE
+    parts = [torch.addmm(sizes, part, codebook.T, alpha=-2).argmin(1) for part in vectors.float().split(rows)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64, device=vectors.device)
 
 
