@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from beyond_experts import PICTURE, RAW, SURFACE, Experts, Row
-from beyond_scans import SHIFTS, Maker
+from beyond_parts.experts import PICTURE, RAW, SURFACE, Experts, Row
+from beyond_parts.scans import SHIFTS, Maker
 from torch import Tensor
 
 from threedzal.maps import foreground_map, realign

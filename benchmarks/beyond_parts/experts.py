@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from beyond_scans import CLOUDS, SHIFTS, Maker
+from beyond_parts.scans import CLOUDS, SHIFTS, Maker
 from torch import Tensor, nn
 
 from threedzal.data.index import list_classes
