@@ -416,3 +416,11 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         read_rgb(root / "ring/test/hole/rgb/000.png"), read_xyz(root / "ring/test/hole/xyz/000.tiff")
     )
     assert prediction.map.shape == (112, 112) and torch.isfinite(prediction.map).all()
+
+
+def test_an_expert_of_fpfh_without_fpfh_is_refused_before_anything_starts(root, tmp_path, capsys):
+    data = ["--data.root", str(root), "--data.train_classes=[cone]", "--data.test_classes=[ring]", "--data.fpfh=false"]
+    model = ["--model=ThreeDZALPlus", "--model.init_args.backbone=resnet18", "--model.init_args.rgb_weights=random"]
+    with contextlib.chdir(tmp_path):
+        assert main(["fit", *model, "--model.init_args.score_experts=[[fpfh]]", *data, "--data.training=scans"]) == 2
+    assert "data.fpfh" in capsys.readouterr().err

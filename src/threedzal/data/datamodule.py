@@ -58,6 +58,9 @@ class ZeroShotDataModule(DataOptions):
         agree(lambda: self._setup(stage))
 
     def _setup(self, stage: str) -> None:
+        method = self.trainer and self.trainer.lightning_module
+        if getattr(method, "uses_fpfh", False) and not self.hparams.fpfh:
+            raise UserError("data.fpfh is false, but the method looks at FPFH: set it to true, or let no part see fpfh")
         if stage == "predict":
             if self.hparams.predict_path is None:
                 raise UserError("predict needs scans: give --data.predict_path, a scan, a folder or a data set")
