@@ -31,6 +31,26 @@ def test_textures_are_pictures_of_many_colours_and_contrasts():
     assert textures.std((2, 3)).mean() > 0.05
 
 
+def test_levelled_textures_are_nearly_grey_in_the_mean_and_have_as_much_hue_as_light():
+    generator = torch.Generator().manual_seed(0)
+    natural, levelled = (
+        torch.stack([procedural_texture(24, levelled=levelled, generator=generator) for _ in range(100)])
+        for levelled in (False, True)
+    )
+    assert levelled.shape == (100, 3, 24, 24) and levelled.min() >= 0 and levelled.max() <= 1
+    assert (levelled.mean((0, 2, 3)) - 0.5).abs().max() < 0.05
+    assert levelled.mean((1, 2, 3)).std() < 0.6 * natural.mean((1, 2, 3)).std()
+
+    def hue_by_light(textures):
+        light = textures.mean(1, keepdim=True)
+        return (textures - light).std((2, 3)).mean() / light.std((2, 3)).mean()
+
+    assert hue_by_light(natural) < 0.5 < 0.7 < hue_by_light(levelled) < 1.5
+    item = SimulatedDepthDataset(1, 16, levelled=True)[0, 0]
+    assert torch.equal(item[0], SimulatedDepthDataset(1, 16)[0, 0][0])  # the depth beside it is the same
+    assert not torch.equal(item[1:], SimulatedDepthDataset(1, 16)[0, 0][1:])
+
+
 def test_an_item_is_a_function_of_seed_epoch_and_index():
     one, other = SimulatedDepthDataset(8, 16, seed=1), SimulatedDepthDataset(8, 16, seed=2)
     assert one[0, 3].shape == (4, 16, 16)

@@ -244,4 +244,5 @@ class ZeroShotDataModule(DataOptions):
 
     def _simulated(self, length: int, seed: int) -> SimulatedDepthDataset:
         size, colour = self.hparams.image_size, self._method_has("uses_rgb")
-        return SimulatedDepthDataset(length, size, colour=colour, pictures=self._pictures, seed=seed)
+        made = {"pictures": self._pictures, "levelled": self.hparams.textures == "levelled"}
+        return SimulatedDepthDataset(length, size, colour=colour, **made, seed=seed)

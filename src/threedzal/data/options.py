@@ -50,6 +50,7 @@ class DataOptions(LightningDataModule):
             `good_scans` as they are, or on `simulated` depth and pictures, for which no data set is needed.
         simulated_samples: Pairs of simulated depth and a picture in an epoch.
         pictures: Folder of the pictures beside simulated depth, any natural ones; None: procedural textures.
+        textures: The procedural ones: `natural`, or `levelled` as 3DSR sees scans with `model.levelled`.
         scan_anomalies: What is done to a whole scan: `relief` moves points and tints them; `shaded` changes points and
             picture together (bumps, foreign bodies, pasted pieces, stains; dents, holes, cuts, scrapes).
         regions_per_scan: Most pseudo anomalies in a training scan (`training: scans`).
@@ -119,6 +120,7 @@ class DataOptions(LightningDataModule):
         training: Literal["patches", "scans", "good_scans", "simulated"] = "patches",
         simulated_samples: int = 64000,
         pictures: str | None = None,
+        textures: Literal["natural", "levelled"] = "natural",
         scan_anomalies: Literal["relief", "shaded"] = "relief",
         regions_per_scan: int = 3,
         anomaly_place: Literal["attention", "anywhere"] = "anywhere",

@@ -26,18 +26,30 @@ def simulated_depth(size: int, *, generator: torch.Generator | None = None) -> T
     return (span * (noise - low) / (high - low).clamp(min=1e-6) + place * (1 - span))[None]
 
 
-def procedural_texture(size: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """(3,S,S) float32 in [0,1]: a colour with two patterns, soft or hard-edged: one of light, a fainter one of hue.
+def procedural_texture(size: int, *, levelled: bool = False, generator: torch.Generator | None = None) -> Tensor:
+    """(3,S,S) float32 in [0,1]: a colour with two patterns, soft or hard-edged: one of light, one of hue.
 
-    As in natural pictures, most of the contrast is of light.
+    As in natural pictures, most of the contrast is of light. `levelled`: as 3DSR sees a levelled scan, whose mean is
+    taken out and whose hue is brought out: the colour is nearly mid-grey, and the hue as strong as the light.
     """
     patterns = torch.stack([random_perlin((size, size), generator=generator) for _ in range(2)])
     patterns = patterns / patterns.flatten(1).std(1).clamp(min=1e-3)[:, None, None]
     steepness = 2 ** (3 * torch.rand(2, generator=generator) - 1)  # a steep step: two flat tones
     light, hue = torch.tanh(steepness[:, None, None] * patterns)
+    if levelled:
+        return _levelled(light, hue, generator)
     lightness, contrast, *tints = torch.rand(8, generator=generator)
     base, shift = (torch.stack(tint)[:, None, None] - 0.5 for tint in (tints[:3], tints[3:]))
     return (0.1 + 0.8 * lightness + 0.3 * base + 0.35 * contrast * light + 0.15 * shift * hue).clamp(0, 1)
+
+
+def _levelled(light: Tensor, hue: Tensor, generator: torch.Generator | None) -> Tensor:
+    lightness, contrast, saturation = torch.rand(3, generator=generator)
+    base, shift = torch.randn(2, 3, 1, 1, generator=generator)
+    base, shift = base - base.mean(), shift - shift.mean()  # of hue alone
+    shift = shift / shift.square().mean().sqrt().clamp(min=1e-3)
+    grey = 0.5 + 0.3 * (lightness - 0.5)
+    return (grey + 0.12 * base + 0.35 * contrast * light + 0.4 * saturation * shift * hue).clamp(0, 1)
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
@@ -64,7 +76,12 @@ class SimulatedDepthDataset(Dataset):
     size: int
     colour: bool = True
     pictures: list[Path] | None = None
+    levelled: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pictures and self.levelled:
+            raise UserError("data.textures is of procedural textures: leave out either data.pictures or data.textures")
 
     def __len__(self) -> int:
         return self.length
@@ -78,7 +95,7 @@ class SimulatedDepthDataset(Dataset):
 
     def _picture(self, generator: torch.Generator) -> Tensor:
         if not self.pictures:
-            return procedural_texture(self.size, generator=generator)
+            return procedural_texture(self.size, levelled=self.levelled, generator=generator)
         from PIL import Image
 
         path = self.pictures[int(torch.randint(len(self.pictures), (), generator=generator))]

@@ -139,6 +139,7 @@ def test_depth_alone_needs_no_picture(write, configs, root, tmp_path):
         (1, ["--model.dada", "DADA", "--model.window", "4"], ["model.window", "4", "odd"]),
         (0, ["--data.training", "good_scans", "--data.root", "ROOT", "--data.train_classes", "[cone]"], ["simulated"]),
         (0, ["--data.pictures", "empty"], ["empty", "no picture"]),
+        (0, ["--data.pictures", "ROOT", "--data.textures", "levelled"], ["data.textures", "data.pictures"]),
         (0, ["--model.warmup", "2"], ["model.warmup", "2 of 2 steps"]),
     ],
 )

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from threedzal.baselines.dsr3d.levelling import level_colour, level_depth
 from threedzal.data.scan import IMAGENET_MEAN, IMAGENET_STD, Scan
 
 NEAR, FAR = 0.1, 0.9  # of the nearest and the farthest point of an object; 0 is nothing
@@ -44,13 +45,19 @@ def fill_missing(depth: Tensor, missing: Tensor, *, times: int = FILLINGS) -> Te
     return depth
 
 
-def scan_image(scan: Scan, *, with_colour: bool) -> Tensor:
-    """(B,4,H,W) float32 in [0,1], depth first, ImageNet's mean as the colour outside the object; (B,1,H,W) of depth."""
-    depth = depth_image(scan.xyz[:, 2], scan.valid, scan.object)
+def scan_image(scan: Scan, *, with_colour: bool, levelled: bool = False) -> Tensor:
+    """(B,4,H,W) float32 in [0,1], depth first, ImageNet's mean as the colour outside the object; (B,1,H,W) of depth.
+
+    `levelled`: without tilt, mean colour and differences of contrast, mid-grey outside the object.
+    """
+    depth = level_depth(scan.xyz[:, 2], scan.valid) if levelled else scan.xyz[:, 2]
+    depth = depth_image(depth, scan.valid, scan.object)
     if not with_colour:
         return depth
     mean, std = (torch.tensor(v, device=depth.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     colour = scan.rgb * std + mean
     if colour.shape[-1] != depth.shape[-1]:  # data.rgb_size
         colour = F.interpolate(colour, size=depth.shape[-2:], mode="bilinear", antialias=True)
+    if levelled:
+        colour = level_colour(colour, scan.object)
     return torch.cat([depth, colour], dim=1)

@@ -50,6 +50,8 @@ class DSR3D(MapModule):
             The codes of a small autoencoder hold much that hardly shows.
         closeup: Side in pixels, a multiple of 32, of a picture cut about the object, which fills it; None, the
             paper: the whole picture of `data.image_size`.
+        levelled: Take out of each picture the object's tilt and mean colour, and bring its contrast to one value and
+            its hue out (an autoencoder of `data.textures: levelled`); as released, pictures are as they are.
         on_object: Let nothing beside the object's silhouette be an anomaly; as released, the map is of all pixels.
         w_image: Weight of the object decoder's reconstruction loss.
         w_l1: Weight of the map's L1 loss, which the released code has beside the focal loss; 0 is the paper's.
@@ -70,6 +72,7 @@ class DSR3D(MapModule):
         shuffled: float = SHUFFLED,
         visible: float = 0.0,
         closeup: int | None = None,
+        levelled: bool = False,
         on_object: bool = False,
         w_image: float = 10.0,
         w_l1: float = 1.0,
@@ -128,7 +131,7 @@ class DSR3D(MapModule):
 
     def _seen(self, scan: Scan) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The picture (B,C,S,S), its measured and its object's pixels (B,1,S,S) float; where it was cut, or None."""
-        image = scan_image(scan, with_colour=self.uses_rgb)
+        image = scan_image(scan, with_colour=self.uses_rgb, levelled=self.hparams.levelled)
         pixels, frames = torch.stack([scan.valid, scan.object], dim=1).to(image), None
         if self.hparams.closeup is not None:
             frames = object_frames(scan.object)
