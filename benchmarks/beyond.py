@@ -7,7 +7,8 @@ Built-in data: classes are left out (`--folds 10`: one at a time); a classifier 
 others, with pseudo anomalies in them, and is tested on all test scans of the classes left out. Pasted pieces come from
 the others, too. `pseudo` rows judge pseudo-anomalous validation scans of the classes left out: the only figures that
 may choose. `--real` (or SAMPLE_ROOT) adds the real cable gland, judged by classifiers of all ten classes. All rows are
-inductive: no scan of the tested class is seen before it is judged. Views of scans and log-odds of experts are kept in
+inductive: no scan of the tested class is seen before it is judged. `--fresh DATA2`: test scans of another generated
+data set are judged, too, by the same classifiers (`fresh` rows). Views of scans and log-odds of experts are kept in
 `--cache`, so that the script may be stopped and rows may share experts.
 """
 
@@ -36,9 +37,13 @@ FPFH = ("fpfh",)
 DEFAULT = Row(score_experts=(RAW, FPFH))
 BASE = replace(DEFAULT, score_experts=())  # what single parts are worth is measured without
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
+BY_CLASS = ("ThreeDZALPlus", "ThreeDZALPlus, twice the training scans", "FPFH in the maps", "floor")
+PLACES = ("pseudo", "built-in", "fresh", "real")
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
+    "ThreeDZALPlus, no variation": replace(DEFAULT, anomalies="fitted, as they are"),
+    "ThreeDZALPlus, twice the training scans": replace(DEFAULT, visits=8),
     "two experts alone": BASE,
     "score without FPFH": replace(BASE, score_experts=(RAW,)),
     "score without raw features": replace(BASE, score_experts=(FPFH,)),
@@ -131,21 +136,21 @@ def main() -> None:
     parser.add_argument("--weights", default="pretrained")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--real", type=Path, default=os.environ.get("SAMPLE_ROOT"))
+    parser.add_argument("--fresh", type=Path, help="another generated data set; its test scans")
     parser.add_argument("--cache", type=Path, default=Path("results/beyond"))
-    parser.add_argument("--visits", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dropout", type=float, default=0.5, help="of the views")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
-    parser.add_argument("--where", nargs="*", default=["pseudo", "built-in", "real"])
+    parser.add_argument("--where", nargs="*", default=list(PLACES), choices=PLACES, metavar="WHERE")
     parser.add_argument("--results", default="results", help="name of the file of all figures, in the cache")
     options = parser.parse_args()
     method = ThreeDZALPlus(backbone=options.backbone, rgb_weights=options.weights).eval()
     method.load_pretrained()
-    maker = Maker(options.data, options.cache, method.views, options.visits)
     real = Path(options.real) if options.real else None
-    experts = Experts(maker, real, options.folds, options.epochs, options.dropout, tuple(options.where))
+    maker = Maker(options.data, options.cache, method.views, {"real": real, "fresh": options.fresh})
+    experts = Experts(maker, options.folds, options.epochs, options.dropout, tuple(options.where))
     store = options.cache / f"{options.results}-{options.folds}.json"
     results = json.loads(store.read_text()) if store.is_file() else {}
     for name in options.rows:
@@ -155,10 +160,10 @@ def main() -> None:
             means = {test: sum(odds[test] for odds in each[: len(row.experts)]) / len(row.experts) for test in each[0]}
             of_all = {test: sum(odds[test] for odds in each) / len(each) for test in each[0]}
             for test in (test for test in means if "@" not in test):
-                grids = [Judged(means[test], of_all[test], maker.judged(test, row.scale, real))]
+                grids = [Judged(means[test], of_all[test], maker.judged(test, row.scale))]
                 for shift in SHIFTS[1:] if row.overlap else ():
                     moved = f"{test}@{shift[0]},{shift[1]}"
-                    grids.append(Judged(means[moved], of_all[moved], maker.judged(moved, row.scale, real), shift))
+                    grids.append(Judged(means[moved], of_all[moved], maker.judged(moved, row.scale), shift))
                 floor = [Judged(None, None, grids[0].scans)]
                 for key, judged in ((f"{name}|{seed}|{test}", grids), (f"floor|0|{test}", floor)):
                     if key not in results:
@@ -170,7 +175,7 @@ def main() -> None:
 def tables(results: dict[str, dict[str, float]]) -> str:
     """Markdown: rows by set, mean over classes, then mean and spread (standard deviation) over seeds; each class."""
     lines = []
-    for where in ("pseudo", "built-in", "real"):
+    for where in PLACES:
         values: dict[str, dict[int, list[dict[str, float]]]] = {}
         for key, metrics in results.items():
             row, seed, place = key.split("|", 2)
@@ -191,16 +196,20 @@ def tables(results: dict[str, dict[str, float]]) -> str:
 
 
 def by_class(results: dict[str, dict[str, float]]) -> list[str]:
-    """Object-only AUPRO and image AUROC of the default row and the floor on each built-in class, means over seeds."""
-    lines = ["| class | ThreeDZALPlus | floor |", "|---|---|---|"]
-    for test in sorted({key.split("|", 2)[2] for key in results if "|built-in|" in key}):
-        pairs = []
-        for name in ("ThreeDZALPlus", "floor"):
-            found = [v for key, v in results.items() if key.split("|")[0] == name and key.endswith(f"|{test}")]
-            if found:
+    """Object-only AUPRO and image AUROC of the rows of `BY_CLASS` on each class, means over seeds."""
+    lines = []
+    for place in ("built-in", "fresh"):
+        tests = sorted({key.split("|", 2)[2] for key in results if f"|{place}|" in key})
+        rows = [row for row in BY_CLASS if any(key.startswith(f"{row}|") and f"|{place}|" in key for key in results)]
+        if tests:
+            lines += ["", f"| {place}, class | {' | '.join(rows)} |", f"|---|{'---|' * len(rows)}"]
+        for test in tests:
+            cells = [test.split("|")[1]]
+            for row in rows:
+                found = [v for key, v in results.items() if key.split("|")[0] == row and key.endswith(f"|{test}")]
                 means = [statistics.fmean(v[m] for v in found) for m in ("object-only 0.3", "image, peak")]
-                pairs.append(f"{means[0]:.3f} / {means[1]:.3f}")
-        lines.append(f"| {test.split('|')[1]} | {' | '.join(pairs)} |")
+                cells.append(f"{means[0]:.3f} / {means[1]:.3f}")
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -33,6 +33,7 @@ class Row:
     score_experts: tuple[tuple[str, ...], ...] = ()
     scale: str = "448, 56 x 56"
     anomalies: str = "fitted"
+    visits: int = 4  # of a training scan, each with other pseudo anomalies
     kinds: tuple[str, ...] = ("adding", "removing")
     hard: float = 0.25
     w_con: float = 0.0
@@ -115,15 +116,17 @@ class Experts:
     """Log-odds of every expert on every scan that it did not learn from, once."""
 
     maker: Maker
-    real: Path | None
     folds: int
     epochs: int
     dropout: float
     where: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        self.where = tuple(place for place in self.where if self.maker.roots.get(place, True))
+
     def tests(self, fold: list[str], row: Row) -> list[str]:
-        """What the experts of a fold judge: `real`, or `built-in` and `pseudo` scans of the classes left out."""
-        places = [p for p in ("built-in", "pseudo") if p in self.where]
+        """What the experts of a fold judge: `real`, or all other kinds of scans of the classes left out."""
+        places = [place for place in ("built-in", "pseudo", "fresh") if place in self.where]
         tests = fold if fold == ["real"] else [f"{place}|{name}" for name in fold for place in places]
         moves = [f"@{down},{right}" for down, right in SHIFTS[1:]] if row.overlap else []
         return [test + move for test in tests for move in ("", *moves)]
@@ -131,9 +134,10 @@ class Experts:
     def log_odds(self, names: tuple[str, ...], row: Row, seed: int) -> dict[str, Tensor]:
         """{test: (B,P)}, -20 outside the object."""
         classes = list_classes(self.maker.root)
-        folds = [["real"]] if self.real and "real" in self.where else []
+        folds = [["real"]] if "real" in self.where else []
         folds += [classes[i :: self.folds] for i in range(self.folds)] if set(self.where) - {"real"} else []
-        how = f"{'+'.join(names)}-{row.scale}-{row.anomalies}-{'+'.join(row.kinds)}-{row.hard}"
+        anomalies = row.anomalies if row.visits == 4 else f"{row.anomalies}, {row.visits} visits"
+        how = f"{'+'.join(names)}-{row.scale}-{anomalies}-{'+'.join(row.kinds)}-{row.hard}"
         how += f"-{row.w_con}" if set(names) & set(CLOUDS) else ""
         odds, training = {}, None
         for fold in track(folds, "+".join(names)):
@@ -149,7 +153,7 @@ class Experts:
     def _training(self, names: tuple[str, ...], row: Row) -> list[dict[str, Any]]:
         scans = []
         for name in list_classes(self.maker.root):
-            scans += self._seen(names, self.maker.training, name, row.scale, row.anomalies)
+            scans += self._seen(names, self.maker.training, name, row.scale, row.anomalies, row.visits)
         return [scan for scan in scans if scan["defect"] in row.kinds]
 
     def _seen(self, names: tuple[str, ...], look, *which) -> list[dict[str, Any]]:
@@ -167,10 +171,13 @@ class Experts:
         own = zlib.crc32("+".join(names).encode())  # experts of one method start apart
         expert = learn(mine, names, row, seed=seed + own, epochs=self.epochs, dropout=self.dropout)
         for test in self.tests(fold, row):
-            scans = self._seen(names, self.maker.judged, test, row.scale, self.real)
+            path = out / f"{test.replace('|', '-')}.pt"
+            if path.is_file():
+                continue
+            scans = self._seen(names, self.maker.judged, test, row.scale)
             values = torch.full((len(scans), len(scans[0]["cells"])), -20.0)
             with torch.no_grad():
                 for i, scan in enumerate(scans):
                     values[i, scan["cells"]] = expert(scan, torch.ones(int(scan["cells"].sum())).bool())[0]
             out.mkdir(parents=True, exist_ok=True)
-            torch.save(values, out / f"{test.replace('|', '-')}.pt")
+            torch.save(values, path)

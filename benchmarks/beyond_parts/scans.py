@@ -63,17 +63,17 @@ class Maker:
     root: Path
     cache: Path
     views: FrozenViews
-    visits: int
+    roots: dict[str, Path | None]  # `real`, the folder above `mvtec_3d`; `fresh`, another generated data set
     pools: dict[str, InterestPool] = field(default_factory=dict)
 
-    def training(self, name: str, scale: str, style: str, *, more: str = "") -> list[dict[str, Any]]:
+    def training(self, name: str, scale: str, style: str, visits: int, *, more: str = "") -> list[dict[str, Any]]:
         """The training scans of a class with pseudo anomalies; of every visit another kind and another donor class."""
 
         def make(look: Callable[[Scan], dict[str, Any]]) -> list[dict[str, Any]]:
             scans, classes = self._scans(name, "train", scale, more=more), list_classes(self.root)
             others, anomalies, seen = [c for c in classes if c != name], ANOMALIES[style], []
             masks = self._pool(name, every=True).masks if anomalies.place == "attention" else {}
-            for index in range(len(scans) * self.visits):
+            for index in range(len(scans) * visits):
                 rng = np.random.default_rng([11, classes.index(name), index])
                 donor = others[int(rng.integers(len(others)))]
                 visit, row = divmod(index, len(scans))
@@ -84,10 +84,12 @@ class Maker:
                 seen.append({**look(scan), "donor": donor})
             return seen
 
-        return self._kept(f"train-{style}-{name}", scale, make, more=more)
+        often = "" if visits == 4 else f"-{visits}"
+        return self._kept(f"train-{style}{often}-{name}", scale, make, more=more)
 
-    def judged(self, test: str, scale: str, real: Path | None, *, more: str = "") -> list[dict[str, Any]]:
-        """`real`; `built-in|CLASS`, its test scans; `pseudo|CLASS`, validation scans as they are and with each kind.
+    def judged(self, test: str, scale: str, *, more: str = "") -> list[dict[str, Any]]:
+        """`real`; `built-in|CLASS`, its test scans, and `fresh|CLASS`, those of another data set; `pseudo|CLASS`,
+        validation scans as they are and with each kind.
 
         `TEST@ROWS,COLUMNS`: the same, its grid of patches moved by so many pixels.
         """
@@ -99,9 +101,9 @@ class Maker:
                 scans = self._scans(name, "validation", scale, more=more)
                 scans = PseudoScanDataset(scans, self._pool(name), ANOMALIES["shaded"], seed=5)
             elif where == "real":
-                scans = self._scans("cable_gland", "test", scale, real / "mvtec_3d", more=more)
+                scans = self._scans("cable_gland", "test", scale, self.roots["real"] / "mvtec_3d", more=more)
             else:
-                scans = self._scans(name, "test", scale, more=more)
+                scans = self._scans(name, "test", scale, self.roots.get(where), more=more)
             by = tuple(map(int, shift.split(","))) if shift else (0, 0)
             return [look(moved(scans[i], by)) for i in range(len(scans))]
 
