@@ -8,6 +8,11 @@ from threedzal.baselines.dsr3d.levelling import level_colour, level_depth
 from threedzal.data.scan import Scan
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def inside():
     y, x = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
