@@ -137,20 +137,23 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--real", type=Path, default=os.environ.get("SAMPLE_ROOT"))
     parser.add_argument("--fresh", type=Path, help="another generated data set; its test scans")
-    parser.add_argument("--cache", type=Path, default=Path("results/beyond"))
+    parser.add_argument("--cache", type=Path, default=Path("results/beyond"), help="of one data set and one --fresh")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dropout", type=float, default=0.5, help="of the views")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
-    parser.add_argument("--where", nargs="*", default=list(PLACES), choices=PLACES, metavar="WHERE")
+    parser.add_argument("--where", nargs="+", choices=PLACES, metavar="WHERE", help="all that there are scans of")
     parser.add_argument("--results", default="results", help="name of the file of all figures, in the cache")
     options = parser.parse_args()
     method = ThreeDZALPlus(backbone=options.backbone, rgb_weights=options.weights).eval()
     method.load_pretrained()
     real = Path(options.real) if options.real else None
     maker = Maker(options.data, options.cache, method.views, {"real": real, "fresh": options.fresh})
-    experts = Experts(maker, options.folds, options.epochs, options.dropout, tuple(options.where))
+    places = [place for place in PLACES if maker.roots.get(place, True)]
+    if missing := set(options.where or ()) - set(places):
+        parser.error(f"--where has {', '.join(sorted(missing))}: give its scans with --{min(missing)}")
+    experts = Experts(maker, options.folds, options.epochs, options.dropout, tuple(options.where or places))
     store = options.cache / f"{options.results}-{options.folds}.json"
     results = json.loads(store.read_text()) if store.is_file() else {}
     for name in options.rows:

@@ -41,13 +41,13 @@ def main() -> None:
     classes, results = list_classes(options.data), {}
     seeds = [int(seed) for seed in options.seeds.split(",")]
     for fold, seed in itertools.product(range(options.folds), seeds):
-        left_out = classes[fold :: options.folds]
+        part, left_out = f"fold-{fold}-of-{options.folds}", classes[fold :: options.folds]
         seen = [name for name in classes if name not in left_out]
         base = [f"--data.test_classes=[{','.join(left_out)}]", f"--seed_everything={seed}"]
         base += ["--report.scans=1", "--report.surfaces=0"]
         base += ["--model.init_args.backbone=resnet18", f"--model.init_args.rgb_weights={options.weights}"]
         base += [f"--data.cache_dir={options.out / 'cache'}", "--trainer.logger=lightning.pytorch.loggers.CSVLogger"]
-        base += [f"--trainer.logger.init_args.save_dir={options.out}", f"--trainer.logger.init_args.name=fold-{fold}"]
+        base += [f"--trainer.logger.init_args.save_dir={options.out}", f"--trainer.logger.init_args.name={part}"]
         roots = (options.data, options.tested or options.data)
         btf = ["--config=configs/btf.yaml", f"--data.train_classes=[{','.join(seen)}]"]
         ours = ["--config=configs/generated_to_real.yaml", f"--data.train_classes=[{','.join(seen[::2])}]"]
@@ -55,7 +55,7 @@ def main() -> None:
         for name, config in (("btf", btf), ("3dzal", ours)):
             if name == "btf" and seed != seeds[0]:
                 continue
-            rows = run(options.out / f"fold-{fold}", f"{name}-{seed}", [*config, *base], roots)
+            rows = run(options.out / part, f"{name}-{seed}", [*config, *base], roots)
             for (method, row), title in ROWS.items():
                 for test in left_out if method == name else ():
                     results.setdefault(title, {}).setdefault(test, []).append(rows[row][test])
@@ -67,13 +67,14 @@ def run(
     folder: Path, name: str, arguments: list[str], roots: tuple[str, str]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Fit on the first root and test on the second, once; returns {score: {class: {metric: value}}}."""
-    metrics, fitted = folder / f"{name}-test" / "report" / "metrics.json", folder / f"{name}-fit" / "fitted.ckpt"
+    fitted, tested = folder / f"{name}-fit" / "fitted.ckpt", f"{name}-test-{Path(roots[1]).name}"
+    metrics = folder / tested / "report" / "metrics.json"
     command, version = [sys.executable, "-m", "threedzal"], "--trainer.logger.init_args.version"
     if not fitted.exists():
         fit = [*arguments, f"--data.root={roots[0]}", f"{version}={name}-fit"]
         subprocess.run([*command, "fit", *fit], check=True)
     if not metrics.exists():
-        test = [*arguments, f"--data.root={roots[1]}", f"{version}={name}-test", f"--ckpt_path={fitted}"]
+        test = [*arguments, f"--data.root={roots[1]}", f"{version}={tested}", f"--ckpt_path={fitted}"]
         subprocess.run([*command, "test", *test], check=True)
     return json.loads(metrics.read_text())["metrics"]
 

@@ -121,9 +121,6 @@ class Experts:
     dropout: float
     where: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        self.where = tuple(place for place in self.where if self.maker.roots.get(place, True))
-
     def tests(self, fold: list[str], row: Row) -> list[str]:
         """What the experts of a fold judge: `real`, or all other kinds of scans of the classes left out."""
         places = [place for place in ("built-in", "pseudo", "fresh") if place in self.where]
