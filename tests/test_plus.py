@@ -358,6 +358,14 @@ def test_a_score_expert_has_a_say_in_the_score_of_a_scan_and_none_in_its_map(sca
     assert torch.equal(raw, as_patches(method.views.network(scans.rgb, grid=14)) * cells[..., None])
 
 
+def test_an_expert_of_the_picture_as_it_is_sees_the_likeness_of_the_z_scored_one(scans):
+    seen = (("raw_rgb", "similarity", "symmetry"), ("rgb", "similarity", "symmetry"))
+    raw, scored = make(experts=seen).eval().inputs(scans, object_cells(scans))
+    width = 64 + 128 + 256  # what a ResNet-18 sees of a patch; likenesses stand beside it
+    assert torch.equal(raw[..., width:], scored[..., width:]) and raw.shape == scored.shape
+    assert not torch.allclose(raw[..., :width], scored[..., :width])
+
+
 def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
     method = make(bank_layers=(2, 3))
     features = method.features(scans)
@@ -372,7 +380,7 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
         {"experts": (("similarity",),)},
         {"experts": (("relief", "similarity"),)},
         {"experts": ()},
-        {"score_experts": (("raw_rgb", "similarity"),)},
+        {"score_experts": (("fpfh", "similarity"),)},
         {"score_experts": (("xyz",),)},
         {"bank_layers": (4,)},
         {"bank_branches": ()},

@@ -43,9 +43,9 @@ class ThreeDZALPlus(PatchModule):
         experts: What each of the classifiers sees; their log-odds are averaged. `rgb`: frozen features of the picture;
             `raw_rgb`: the same, not normalised; `normals`: the same network on a picture of the normals; `relief`:
             bands of depth, bending, gaps; `similarity`: distances to the most similar other patches of the scan, by
-            every layer of the expert's `rgb` and `normals`; `symmetry`: the same to patches in any turn and mirroring
-            of the scan; `fpfh`; `point_cloud`: E_theta, a PointNet++ on the patch's points that learns with the
-            classifiers. `[[point_cloud]]` is the paper's C_w.
+            every layer of the expert's `rgb` (z-scored, beside `raw_rgb`, too) and `normals`; `symmetry`: the same to
+            patches in any turn and mirroring of the scan; `fpfh`; `point_cloud`: E_theta, a PointNet++ on the patch's
+            points that learns with the classifiers. `[[point_cloud]]` is the paper's C_w.
         score_experts: More classifiers, which have a say in the score of a scan alone. What is z-scored tells the
             patches of a scan from one another, and what is not tells scans apart, too.
         backbone: Any timm model with `features_only`.
@@ -124,11 +124,11 @@ class ThreeDZALPlus(PatchModule):
     def _check_options(self) -> None:
         given = self.hparams
         for name, expert in ((n, e) for n in ("experts", "score_experts") for e in given[n]):
-            alone = not set(expert) - set(OF_IMAGES)
-            if set(expert) - set(INPUTS) or alone or (set(OF_IMAGES) & set(expert) and not set(IMAGES) & set(expert)):
+            likeness = set(OF_IMAGES) & set(expert)
+            if not expert or set(expert) - set(INPUTS) or (likeness and not _images(expert)):
                 raise UserError(
                     f"model.{name} has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity "
-                    "and symmetry only of rgb or normals beside them"
+                    "and symmetry only of rgb, raw_rgb or normals beside them"
                 )
         if not given.experts:
             raise UserError("model.experts is empty: give what at least one classifier sees, such as [[rgb]]")
@@ -277,7 +277,11 @@ class ThreeDZALPlus(PatchModule):
         self.pseudo_scan_auroc.reset()
 
 
+def _images(expert: tuple[str, ...]) -> list[str]:
+    """The images that an expert sees."""
+    return [image for image in IMAGES if {image, f"raw_{image}"} & set(expert)]
+
+
 def _views_of(expert: tuple[str, ...]) -> list[str]:
     """The views that an expert's inputs are: `similarity` and `symmetry` are those of each image beside them."""
-    images = [image for image in IMAGES if image in expert]
-    return [v for name in expert for v in ([f"{i}_{name}" for i in images] if name in OF_IMAGES else [name])]
+    return [v for name in expert for v in ([f"{i}_{name}" for i in _images(expert)] if name in OF_IMAGES else [name])]

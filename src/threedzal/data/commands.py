@@ -28,6 +28,7 @@ def _generate(options: argparse.Namespace) -> None:
         validation=options.validation,
         test_good=options.test_good,
         test_per_defect=options.test_per_defect,
+        products=options.products,
         seed=options.seed,
         workers=options.workers,
     )
@@ -81,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--validation", type=int, default=8, help="good validation scans a class")
     generate.add_argument("--test_good", type=int, default=10, help="good test scans a class")
     generate.add_argument("--test_per_defect", type=int, default=5, help="test scans of each kind of defect")
+    generate.add_argument(
+        "--products", type=int, default=0, help="more classes of one training scan, each a product drawn at random"
+    )
     generate.add_argument("--seed", type=int, default=0, help="the same seed makes the same bytes")
     generate.add_argument("--workers", type=int, default=None, help="processes; as many as there are cores by default")
     generate.set_defaults(command=_generate)

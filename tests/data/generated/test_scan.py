@@ -6,6 +6,7 @@ import pytest
 from threedzal.data.generated import CLASS_NAMES, DEFECTS
 from threedzal.data.generated.camera import positions
 from threedzal.data.generated.classes import CLASSES
+from threedzal.data.generated.products import object_class, product_name
 from threedzal.data.generated.scan import (
     COLOUR_TOLERANCE,
     DEPTH_TOLERANCE,
@@ -18,6 +19,7 @@ from threedzal.data.generated.scan import (
 from threedzal.data.generated.sensor import hidden, measured
 
 SIZE = 80
+PRODUCTS = tuple(map(product_name, (0, 1, 4, 6, 14, 18)))  # turned parts, lumps, plates
 KINDS = [(name, defect) for name in CLASS_NAMES for defect in DEFECTS[name]]
 
 
@@ -86,9 +88,10 @@ def test_measurements_are_missing_mostly_on_the_table(scans, name):
     assert scan.rgb[on].mean() > 4 * scan.rgb[~on].mean()
 
 
-@pytest.mark.parametrize("name", CLASS_NAMES)
+@pytest.mark.parametrize("name", (*CLASS_NAMES, *PRODUCTS))
 def test_a_piece_lies_inside_the_picture_and_on_the_table(name):
-    entry, camera = CLASSES[name], class_camera(name, size=SIZE)
+    entry = object_class(name, seed=0)
+    camera = class_camera(entry, size=SIZE)
     for index in range(2):
         spec = ScanSpec(name, "train", "good", index)
         on = make_scan(spec, size=SIZE).scene.on
@@ -101,9 +104,10 @@ def test_a_piece_lies_inside_the_picture_and_on_the_table(name):
         assert -6 < height.min() < 4
 
 
-@pytest.mark.parametrize("name", CLASS_NAMES)
+@pytest.mark.parametrize("name", (*CLASS_NAMES, *PRODUCTS))
 def test_traced_depth_is_the_first_surface_that_small_steps_find(name):
-    spec, camera, entry = ScanSpec(name, "train", "good", 0), class_camera(name, size=64), CLASSES[name]
+    spec, entry = ScanSpec(name, "train", "good", 0), object_class(name, seed=0)
+    camera = class_camera(entry, size=64)
     piece = entry.make(spec.rng(0))
     pose, normal, offset = lay_down(piece, camera, spec.rng(1), yaw=entry.yaw, view=entry.view)
     table, camera_rays = empty_scene(camera, piece, normal, offset)
@@ -120,7 +124,8 @@ def test_traced_depth_is_the_first_surface_that_small_steps_find(name):
 
 
 def test_two_classes_are_not_square():
-    shapes = {name: (class_camera(name, size=400).height, class_camera(name, size=400).width) for name in CLASS_NAMES}
+    cameras = {name: class_camera(CLASSES[name], size=400) for name in CLASS_NAMES}
+    shapes = {name: (camera.height, camera.width) for name, camera in cameras.items()}
     assert shapes["twisted_strand"] == (178, 400) and shapes["ribbed_wheel"] == (400, 300)
     assert sum(h == w for h, w in shapes.values()) == 8
     assert make_scan(ScanSpec("ribbed_wheel", "train", "good", 0), size=64).xyz.shape == (64, 48, 3)

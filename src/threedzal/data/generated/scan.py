@@ -17,10 +17,11 @@ from threedzal.data.generated.camera import (
     trace,
     trace_image,
 )
-from threedzal.data.generated.classes import CLASS_NAMES, CLASSES
+from threedzal.data.generated.classes import ObjectClass
 from threedzal.data.generated.defect import Defect, Frame
 from threedzal.data.generated.defects import MAKERS, bent_rod
 from threedzal.data.generated.piece import Piece, axis_rotation
+from threedzal.data.generated.products import class_number, object_class
 from threedzal.data.generated.sensor import Noise, Scene, measured, shaded
 
 DISTANCE = 640.0  # mm, camera to table along the middle ray
@@ -40,13 +41,16 @@ class ScanSpec:
     index: int
     seed: int = 0
 
+    @property
+    def entry(self) -> ObjectClass:
+        return object_class(self.class_name, seed=self.seed)
+
     def rng(self, purpose: int, attempt: int = 0) -> np.random.Generator:
         """Generator of one purpose (0 piece, 1 pose, 2 noise, 3 defect) of this scan, independent of all others."""
-        entry = CLASSES[self.class_name]
-        kind = 0 if self.defect == "good" else 1 + entry.defects.index(self.defect)
+        kind = 0 if self.defect == "good" else 1 + self.entry.defects.index(self.defect)
         key = (
             self.seed,
-            CLASS_NAMES.index(self.class_name),
+            class_number(self.class_name),
             SPLITS.index(self.split),
             kind,
             self.index,
@@ -75,9 +79,8 @@ class GeneratedScan:
     camera: Camera
 
 
-def class_camera(class_name: str, *, size: int) -> Camera:
+def class_camera(entry: ObjectClass, *, size: int) -> Camera:
     """The camera of a class; the longer side of its picture has `size` pixels."""
-    entry = CLASSES[class_name]
     width, height = (int(round(size * a)) for a in entry.aspect)
     focal = width * DISTANCE / entry.view
     cx, cy = (width - 1) / 2 + entry.axis[0] * width, (height - 1) / 2 + entry.axis[1] * width
@@ -202,7 +205,7 @@ def with_defect(
 
 def make_scan(spec: ScanSpec, *, size: int) -> GeneratedScan:
     """Render one scan (and, for a defective one, its twin); the same bytes for the same spec and size."""
-    entry, camera = CLASSES[spec.class_name], class_camera(spec.class_name, size=size)
+    entry, camera = spec.entry, class_camera(spec.entry, size=size)
     shape = camera.height, camera.width
     piece = entry.make(spec.rng(0))
     pose, normal, offset = lay_down(piece, camera, spec.rng(1), yaw=entry.yaw, view=entry.view)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from threedzal.data.generated.classes import CLASS_NAMES, CLASSES
+from threedzal.data.generated.products import object_class, product_name
 from threedzal.data.generated.scan import ScanSpec, class_camera, make_scan
 from threedzal.errors import UserError
 from threedzal.files import atomic_path, write_text
@@ -33,6 +34,7 @@ def generate(
     validation: int = 8,
     test_good: int = 10,
     test_per_defect: int = 5,
+    products: int = 0,
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
@@ -50,6 +52,8 @@ def generate(
         classes: names out of `CLASS_NAMES`; None is all ten.
         size: pixels of the longer side (at least 64); two classes are not square.
         train, validation, test_good, test_per_defect: scans a class (and, for the last, a defect kind).
+        products: so many more classes, `product_000` and on, of one good training scan: each another product, drawn at
+            random, for variety to learn from.
         workers: processes; None is one a CPU core, 0 or 1 renders in this process.
         progress: show a bar on standard error, where that is a terminal.
 
@@ -59,16 +63,19 @@ def generate(
     out = Path(out)
     counts = {"train": train, "validation": validation, "test_good": test_good, "test_per_defect": test_per_defect}
     names = _checked_classes(classes)
-    _check_numbers(size=size, seed=seed, workers=workers, **counts)
+    _check_numbers(size=size, seed=seed, workers=workers, products=products, **counts)
     options = {"version": VERSION, "classes": names, "size": size, "seed": seed, **counts}
+    options |= {"products": products} if products else {}  # data sets without are older than the option
     if _already_there(out, options):
         print(f"{out} already holds this data set")
         return
 
     specs = list(_specs(names, seed=seed, **counts))
+    specs += [ScanSpec(product_name(number), "train", "good", 0, seed) for number in range(products)]
     write_text(out / UNFINISHED, json.dumps(options))
-    for name in names:
-        parameters = json.dumps(class_camera(name, size=size).parameters(), indent=2)
+    for name in (*names, *map(product_name, range(products))):
+        camera = class_camera(object_class(name, seed=seed), size=size)
+        parameters = json.dumps(camera.parameters(), indent=2)
         write_text(out / name / "calibration" / "camera_parameters.json", parameters + "\n")
     work = partial(write_scan, out=out, size=size)
     _run(work, specs, workers=os.cpu_count() or 1 if workers is None else workers, progress=progress)
