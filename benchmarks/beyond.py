@@ -34,16 +34,24 @@ from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 
 FPFH = ("fpfh",)
-DEFAULT = Row(score_experts=(RAW, FPFH))
-BASE = replace(DEFAULT, score_experts=())  # what single parts are worth is measured without
+ALIKE = (*RAW, *PICTURE[1:])  # the picture as it is, beside how alone a patch is
+DEFAULT = Row(score_experts=(ALIKE, FPFH), products=True)
+BASE = Row()  # what single parts are worth is measured without what the score alone sees, and without products
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
 BY_CLASS = ("ThreeDZALPlus", "ThreeDZALPlus, twice the training scans", "FPFH in the maps", "floor")
 PLACES = ("pseudo", "built-in", "fresh", "real")
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
-    "ThreeDZALPlus, no variation": replace(DEFAULT, anomalies="fitted, as they are"),
-    "ThreeDZALPlus, twice the training scans": replace(DEFAULT, visits=8),
+    "raw features alone": replace(DEFAULT, score_experts=(RAW, FPFH)),
+    "without products": replace(DEFAULT, products=False),
+    "without products, raw features alone": replace(BASE, score_experts=(RAW, FPFH)),
+    "without products, raw features alone, no variation": replace(
+        BASE, score_experts=(RAW, FPFH), anomalies="fitted, as they are"
+    ),
+    "without products, raw features alone, twice the training scans": replace(
+        BASE, score_experts=(RAW, FPFH), visits=8
+    ),
     "two experts alone": BASE,
     "score without FPFH": replace(BASE, score_experts=(RAW,)),
     "score without raw features": replace(BASE, score_experts=(FPFH,)),

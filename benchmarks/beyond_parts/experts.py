@@ -12,6 +12,7 @@ import torch
 from beyond_parts.scans import CLOUDS, SHIFTS, Maker
 from torch import Tensor, nn
 
+from threedzal.data.generated.products import PREFIX
 from threedzal.data.index import list_classes
 from threedzal.experts import balanced_loss, chosen_patches, make_classifier
 from threedzal.features.instance import instance_normalise
@@ -34,6 +35,7 @@ class Row:
     scale: str = "448, 56 x 56"
     anomalies: str = "fitted"
     visits: int = 4  # of a training scan, each with other pseudo anomalies
+    products: bool = False  # learned from, too
     kinds: tuple[str, ...] = ("adding", "removing")
     hard: float = 0.25
     w_con: float = 0.0
@@ -134,6 +136,7 @@ class Experts:
         folds = [["real"]] if "real" in self.where else []
         folds += [classes[i :: self.folds] for i in range(self.folds)] if set(self.where) - {"real"} else []
         anomalies = row.anomalies if row.visits == 4 else f"{row.anomalies}, {row.visits} visits"
+        anomalies += ", products" if row.products else ""
         how = f"{'+'.join(names)}-{row.scale}-{anomalies}-{'+'.join(row.kinds)}-{row.hard}"
         how += f"-{row.w_con}" if set(names) & set(CLOUDS) else ""
         odds, training = {}, None
@@ -149,7 +152,8 @@ class Experts:
 
     def _training(self, names: tuple[str, ...], row: Row) -> list[dict[str, Any]]:
         scans = []
-        for name in list_classes(self.maker.root):
+        more = list_classes(self.maker.roots["products"]) if row.products else []
+        for name in (*list_classes(self.maker.root), *(name for name in more if name.startswith(PREFIX))):
             scans += self._seen(names, self.maker.training, name, row.scale, row.anomalies, row.visits)
         return [scan for scan in scans if scan["defect"] in row.kinds]
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from threedzal.data.attention import RandomAttention
 from threedzal.data.datasets import PseudoScanDataset, ScanAnomalies, ScanDataset
+from threedzal.data.generated import CLASS_NAMES
+from threedzal.data.generated.products import class_number
 from threedzal.data.index import index_dataset, list_classes
 from threedzal.data.interest import InterestPool
 from threedzal.data.patches import cell_anchors, nearest_patches, normalise_patches
@@ -63,18 +65,22 @@ class Maker:
     root: Path
     cache: Path
     views: FrozenViews
-    roots: dict[str, Path | None]  # `real`, the folder above `mvtec_3d`; `fresh`, another generated data set
+    roots: dict[str, Path | None]  # `real`, the folder above `mvtec_3d`; `fresh`, `products`: generated data sets
     pools: dict[str, InterestPool] = field(default_factory=dict)
 
     def training(self, name: str, scale: str, style: str, visits: int, *, more: str = "") -> list[dict[str, Any]]:
-        """The training scans of a class with pseudo anomalies; of every visit another kind and another donor class."""
+        """The training scans of a class with pseudo anomalies; of every visit another kind and another donor class.
+
+        A product's donors are the ten classes, too, so that it is known of every pasted piece where it is from.
+        """
 
         def make(look: Callable[[Scan], dict[str, Any]]) -> list[dict[str, Any]]:
-            scans, classes = self._scans(name, "train", scale, more=more), list_classes(self.root)
+            root = self.root if name in CLASS_NAMES else self.roots["products"]
+            scans, classes = self._scans(name, "train", scale, root, more=more), list_classes(self.root)
             others, anomalies, seen = [c for c in classes if c != name], ANOMALIES[style], []
             masks = self._pool(name, every=True).masks if anomalies.place == "attention" else {}
             for index in range(len(scans) * visits):
-                rng = np.random.default_rng([11, classes.index(name), index])
+                rng = np.random.default_rng([11, class_number(name), index])
                 donor = others[int(rng.integers(len(others)))]
                 visit, row = divmod(index, len(scans))
                 kind = anomalies.kinds[(visit + row) % 2]
