@@ -27,6 +27,7 @@ from threedzal.features.views import object_cells
 from threedzal.losses import contrastive_loss
 from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
+from threedzal.scoring import realign
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +247,7 @@ def test_a_blob_of_high_probability_raises_every_score(how):
     assert torch.isfinite(pool(good, cells & False, how=how, object=object & False)).all()
 
 
-@pytest.mark.parametrize("how", ["contrast", "outlier", "tail", "peak"])
+@pytest.mark.parametrize("how", ["contrast", "outlier", "tail", "peak", "peaks"])
 def test_a_score_does_not_see_what_a_product_makes_the_classifier_say_everywhere(how):
     odds = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
     cells, object = torch.ones(1, 64, dtype=torch.bool), torch.ones(1, 64, 64, dtype=torch.bool)
@@ -269,6 +270,17 @@ def test_a_tail_score_is_in_units_of_the_mean_excess_of_the_scan_s_own_upper_val
     expected = (top - own[80]) / (sum(v - own[80] for v in tail) / len(tail) + 0.3)
     got = pool(odds.sigmoid(), torch.ones(1, 100, dtype=torch.bool), how="tail")
     assert got.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("how", "shares"), [("peak", (5,)), ("peaks", (2, 5, 10, 20))])
+def test_a_peak_is_the_mean_of_the_highest_pixels_of_the_object_s_share(how, shares):
+    probability = torch.rand(1, 64, generator=torch.Generator().manual_seed(0))
+    cells, object = torch.arange(64)[None] >= 8, torch.zeros(1, 32, 32, dtype=torch.bool)
+    object[:, 4:] = True
+    values = sorted(realign(excess(probability, cells), size=(32, 32), sigma=2.0).flatten().tolist())
+    counts = [int(share * 28 * 32 / 100) for share in shares]
+    expected = sum(sum(values[-n:]) / n for n in counts) / len(counts)
+    assert pool(probability, cells, how=how, object=object).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_all_anomalous_patches_are_learned_from_and_so_many_others():
@@ -358,12 +370,16 @@ def test_a_score_expert_has_a_say_in_the_score_of_a_scan_and_none_in_its_map(sca
     assert torch.equal(raw, as_patches(method.views.network(scans.rgb, grid=14)) * cells[..., None])
 
 
-def test_an_expert_of_the_picture_as_it_is_sees_the_likeness_of_the_z_scored_one(scans):
-    seen = (("raw_rgb", "similarity", "symmetry"), ("rgb", "similarity", "symmetry"))
-    raw, scored = make(experts=seen).eval().inputs(scans, object_cells(scans))
-    width = 64 + 128 + 256  # what a ResNet-18 sees of a patch; likenesses stand beside it
-    assert torch.equal(raw[..., width:], scored[..., width:]) and raw.shape == scored.shape
-    assert not torch.allclose(raw[..., :width], scored[..., :width])
+def test_an_expert_may_see_how_alone_a_patch_is_by_an_image_that_it_does_not_see(scans):
+    likeness = [f"{image}_{name}" for image in ("rgb", "normals") for name in ("similarity", "symmetry")]
+    by_name, beside = (("raw_rgb", *likeness),), (("rgb", "normals", "similarity", "symmetry"),)
+    cells, width = object_cells(scans), 64 + 128 + 256  # of an image, of a ResNet-18's layers 1 to 3
+    named, own = (make(experts=experts).eval().inputs(scans, cells)[0] for experts in (by_name, beside))
+    rgb, normals = named[..., width:].chunk(2, dim=2)
+    similar, symmetric = own[..., 2 * width :].chunk(2, dim=2)
+    parts = zip(*(part.chunk(2, dim=2) for part in (rgb, normals)), strict=True)
+    for seen, expected in zip(parts, (similar, symmetric), strict=True):
+        assert torch.equal(torch.cat(seen, dim=2), expected)
 
 
 def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
@@ -380,7 +396,7 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
         {"experts": (("similarity",),)},
         {"experts": (("relief", "similarity"),)},
         {"experts": ()},
-        {"score_experts": (("fpfh", "similarity"),)},
+        {"score_experts": (("raw_rgb", "similarity"),)},
         {"score_experts": (("xyz",),)},
         {"bank_layers": (4,)},
         {"bank_branches": ()},

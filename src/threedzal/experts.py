@@ -1,12 +1,37 @@
-"""The experts of `ThreeDZALPlus`: what a classifier is, which patches it learns from, and what it learns by."""
+"""The experts of `ThreeDZALPlus`: what a classifier is and sees, which patches it learns from, what it learns by."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from threedzal.errors import UserError
+from threedzal.features.views import IMAGES
+
+Likeness = Literal["rgb_similarity", "rgb_symmetry", "normals_similarity", "normals_symmetry"]
+Input = Literal["rgb", "raw_rgb", "normals", "relief", "similarity", "symmetry", "fpfh", "point_cloud", Likeness]
+INPUTS: tuple[str, ...] = get_args(Input)  # Literals in a Literal are flattened
+OF_IMAGES = ("similarity", "symmetry")  # an expert's own: of each image that it sees
+
+
+def check_expert(option: str, expert: tuple[str, ...]) -> None:
+    """Raises UserError: `model.OPTION` has an expert that sees nothing, or what there is not."""
+    of_none = set(OF_IMAGES) & set(expert) and not set(IMAGES) & set(expert)
+    if not expert or set(expert) - set(INPUTS) or of_none:
+        raise UserError(
+            f"model.{option} has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity and "
+            "symmetry only of rgb or normals beside them"
+        )
+
+
+def views_of(expert: tuple[str, ...]) -> list[str]:
+    """The views that an expert's inputs are: `similarity` and `symmetry` are those of each image beside them."""
+    images = [image for image in IMAGES if image in expert]
+    return [v for name in expert for v in ([f"{i}_{name}" for i in images] if name in OF_IMAGES else [name])]
 
 
 def make_classifier(width: int, *, hidden: int, dropout: float, input_dropout: float) -> nn.Sequential:

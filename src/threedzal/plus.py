@@ -9,7 +9,7 @@ product is needed, labelled or not. See docs/beyond.md for what each part is wor
 from __future__ import annotations
 
 import os
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,26 @@ from torchmetrics.classification import BinaryAUROC
 
 from threedzal.data.scan import Scan
 from threedzal.errors import UserError
-from threedzal.experts import balanced_loss, chosen_patches, make_classifier, patch_labels
+from threedzal.experts import (
+    Input,
+    balanced_loss,
+    check_expert,
+    chosen_patches,
+    make_classifier,
+    patch_labels,
+    views_of,
+)
 from threedzal.features.grid import as_patches
 from threedzal.features.instance import instance_normalise
 from threedzal.features.pointnet2 import PointNet2
 from threedzal.features.rgb import RGBFeatures
-from threedzal.features.views import FPFH_WIDTH, IMAGES, FrozenViews, object_cells
+from threedzal.features.views import FPFH_WIDTH, FrozenViews, object_cells
 from threedzal.losses import contrastive_loss
 from threedzal.metrics import AUPRO
 from threedzal.module import PatchModule
 from threedzal.pooling import POOLINGS, Pooling, excess, pool
 from threedzal.scoring import realign
 
-Input = Literal["rgb", "raw_rgb", "normals", "relief", "similarity", "symmetry", "fpfh", "point_cloud"]
-INPUTS = get_args(Input)
-OF_IMAGES = ("similarity", "symmetry")  # an expert's own: of each image that it sees
 Branch = Literal["rgb", "fpfh", "point_cloud"]
 
 
@@ -43,9 +48,10 @@ class ThreeDZALPlus(PatchModule):
         experts: What each of the classifiers sees; their log-odds are averaged. `rgb`: frozen features of the picture;
             `raw_rgb`: the same, not normalised; `normals`: the same network on a picture of the normals; `relief`:
             bands of depth, bending, gaps; `similarity`: distances to the most similar other patches of the scan, by
-            every layer of the expert's `rgb` (z-scored, beside `raw_rgb`, too) and `normals`; `symmetry`: the same to
-            patches in any turn and mirroring of the scan; `fpfh`; `point_cloud`: E_theta, a PointNet++ on the patch's
-            points that learns with the classifiers. `[[point_cloud]]` is the paper's C_w.
+            every layer of the expert's `rgb` and `normals`; `symmetry`: the same to patches in any turn and mirroring
+            of the scan; `rgb_similarity` and so on: these of an image that the expert does not see itself; `fpfh`;
+            `point_cloud`: E_theta, a PointNet++ on the patch's points that learns with the classifiers.
+            `[[point_cloud]]` is the paper's C_w.
         score_experts: More classifiers, which have a say in the score of a scan alone. What is z-scored tells the
             patches of a scan from one another, and what is not tells scans apart, too.
         backbone: Any timm model with `features_only`.
@@ -101,7 +107,7 @@ class ThreeDZALPlus(PatchModule):
         super().__init__()
         self.save_hyperparameters()
         self._check_options()
-        self._views_of, self._voters = [_views_of(e) for e in (*experts, *score_experts)], len(experts)
+        self._views_of, self._voters = [views_of(e) for e in (*experts, *score_experts)], len(experts)
         seen = dict.fromkeys(name for views in self._views_of for name in views)
         self.uses_fpfh, self.learns_fpfh = "fpfh" in (*bank_branches, *seen), "fpfh" in seen
         self.views = FrozenViews(backbone=backbone, layers=layers, normalise=normalise)
@@ -123,13 +129,9 @@ class ThreeDZALPlus(PatchModule):
 
     def _check_options(self) -> None:
         given = self.hparams
-        for name, expert in ((n, e) for n in ("experts", "score_experts") for e in given[n]):
-            likeness = set(OF_IMAGES) & set(expert)
-            if not expert or set(expert) - set(INPUTS) or (likeness and not _images(expert)):
-                raise UserError(
-                    f"model.{name} has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity "
-                    "and symmetry only of rgb, raw_rgb or normals beside them"
-                )
+        for name in ("experts", "score_experts"):
+            for expert in given[name]:
+                check_expert(name, expert)
         if not given.experts:
             raise UserError("model.experts is empty: give what at least one classifier sees, such as [[rgb]]")
         if not set(given.bank_layers) <= set(given.layers) or not given.bank_layers:
@@ -275,13 +277,3 @@ class ThreeDZALPlus(PatchModule):
         self.log_dict(self.pseudo_scan_auroc.compute())
         self.pseudo_scan_aupro.reset()
         self.pseudo_scan_auroc.reset()
-
-
-def _images(expert: tuple[str, ...]) -> list[str]:
-    """The images that an expert sees."""
-    return [image for image in IMAGES if {image, f"raw_{image}"} & set(expert)]
-
-
-def _views_of(expert: tuple[str, ...]) -> list[str]:
-    """The views that an expert's inputs are: `similarity` and `symmetry` are those of each image beside them."""
-    return [v for name in expert for v in ([f"{i}_{name}" for i in _images(expert)] if name in OF_IMAGES else [name])]

@@ -10,11 +10,12 @@ from torch import Tensor
 from threedzal.batch.image_score import top_score
 from threedzal.scoring import realign
 
-Pooling = Literal["max", "top", "contrast", "outlier", "area", "tail", "peak"]
+Pooling = Literal["max", "top", "contrast", "outlier", "area", "tail", "peak", "peaks"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 _TOP = 3
 _SMALLEST = 1e-4  # a probability of 0 or 1 has no logit
-_PEAK_BLUR, _PEAK_SHARE = 2.0, 0.05  # pixels; of the object
+_PEAK_BLUR = 2.0  # pixels
+_PEAK_SHARES = {"peak": (0.05,), "peaks": (0.02, 0.05, 0.1, 0.2)}  # of the object
 _TAIL = (0.8, 0.97)  # between these quantiles a scan's own values tell how fast its tail falls
 _LEAST_FALL = 0.3  # log-odds: a tail that falls faster is not told from one that falls so
 
@@ -45,9 +46,10 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
       quantile, as of an exponential tail): extreme-value statistics.
     - `peak`: mean of the highest 5 % of the object's pixels of the map of `excess`: not so few that one corner of a
       good part decides.
+    - `peaks`: the mean of that for 2, 5, 10 and 20 %, for defects are small and large.
 
     Args:
-        probability: (B,P) in [0,1]. cells: (B,P) bool, the object's cells. object: (B,H,W) bool, its pixels (`peak`).
+        probability: (B,P) in [0,1]. cells: (B,P) bool, the object's cells. object: (B,H,W) bool, its pixels (peaks).
 
     Returns:
         (B,) float32; the least a scan can have where it has no object cell.
@@ -57,9 +59,10 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
     probability = probability.float() * cells
     if how == "max":
         return probability.amax(dim=1)
-    if how == "peak":
+    if how in _PEAK_SHARES:
         maps = realign(excess(probability, cells), size=tuple(object.shape[1:]), sigma=_PEAK_BLUR)
-        return top_score(maps, object, share=_PEAK_SHARE)
+        scores = [top_score(maps, object, share=share) for share in _PEAK_SHARES[how]]
+        return torch.stack(scores).mean(dim=0)
     count = cells.sum(dim=1).clamp(min=1)
     if how == "area":
         return ((probability > 0.5).sum(dim=1) + probability.sum(dim=1) / count) / count
