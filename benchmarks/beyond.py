@@ -1,15 +1,18 @@
 """What each part of ThreeDZALPlus is worth: docs/beyond.md's tables.
 
     threedzal data generate data/beyond --size 400 --train 8 --validation 4 --test_good 6 --test_per_defect 3
-    python benchmarks/beyond.py data/beyond --weights resnet18.safetensors --seeds 0,1,2 [--real SAMPLE_ROOT]
+    threedzal data generate data/plus --size 400 --train 8 --validation 4 --test_good 0 --test_per_defect 0 \\
+        --products 160
+    python benchmarks/beyond.py data/beyond --products data/plus --weights resnet18.safetensors [--real SAMPLE_ROOT]
 
 Built-in data: classes are left out (`--folds 10`: one at a time); a classifier learns from the training scans of the
 others, with pseudo anomalies in them, and is tested on all test scans of the classes left out. Pasted pieces come from
 the others, too. `pseudo` rows judge pseudo-anomalous validation scans of the classes left out: the only figures that
 may choose. `--real` (or SAMPLE_ROOT) adds the real cable gland, judged by classifiers of all ten classes. All rows are
 inductive: no scan of the tested class is seen before it is judged. `--fresh DATA2`: test scans of another generated
-data set are judged, too, by the same classifiers (`fresh` rows). Views of scans and log-odds of experts are kept in
-`--cache`, so that the script may be stopped and rows may share experts.
+data set are judged, too, by the same classifiers (`fresh` rows). `--products DATA3`: random products of a third one are
+learned from, too, where a row says so. Views of scans and log-odds of experts are kept in `--cache`, so that the script
+may be stopped and rows may share experts.
 """
 
 from __future__ import annotations
@@ -34,24 +37,23 @@ from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 
 FPFH = ("fpfh",)
-ALIKE = (*RAW, *PICTURE[1:])  # the picture as it is, beside how alone a patch is
-DEFAULT = Row(score_experts=(ALIKE, FPFH), products=True)
+RAW_ALIKE, FPFH_ALIKE = (*RAW, *PICTURE[1:]), (*FPFH, *SURFACE[1:])  # beside how alone a patch is
+SCORE = (RAW_ALIKE, RAW_ALIKE, FPFH, FPFH_ALIKE)  # here one expert counts twice; the package learns two
+DEFAULT = Row(score_experts=SCORE, products=True)
 BASE = Row()  # what single parts are worth is measured without what the score alone sees, and without products
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
-BY_CLASS = ("ThreeDZALPlus", "ThreeDZALPlus, twice the training scans", "FPFH in the maps", "floor")
+BY_CLASS = ("ThreeDZALPlus", "without products", "FPFH in the maps", "floor")
 PLACES = ("pseudo", "built-in", "fresh", "real")
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
-    "raw features alone": replace(DEFAULT, score_experts=(RAW, FPFH)),
+    "score of five experts": replace(DEFAULT, score_experts=(RAW_ALIKE, FPFH, FPFH_ALIKE)),
+    "score of four experts": replace(DEFAULT, score_experts=(RAW, FPFH)),
+    "score of two experts": replace(DEFAULT, score_experts=()),
     "without products": replace(DEFAULT, products=False),
-    "without products, raw features alone": replace(BASE, score_experts=(RAW, FPFH)),
-    "without products, raw features alone, no variation": replace(
-        BASE, score_experts=(RAW, FPFH), anomalies="fitted, as they are"
-    ),
-    "without products, raw features alone, twice the training scans": replace(
-        BASE, score_experts=(RAW, FPFH), visits=8
-    ),
+    "without products, score of four experts": replace(BASE, score_experts=(RAW, FPFH)),
+    "the same, no variation": replace(BASE, score_experts=(RAW, FPFH), anomalies="fitted, as they are"),
+    "the same, twice the training scans": replace(BASE, score_experts=(RAW, FPFH), visits=8),
     "two experts alone": BASE,
     "score without FPFH": replace(BASE, score_experts=(RAW,)),
     "score without raw features": replace(BASE, score_experts=(FPFH,)),
@@ -145,26 +147,33 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--real", type=Path, default=os.environ.get("SAMPLE_ROOT"))
     parser.add_argument("--fresh", type=Path, help="another generated data set; its test scans")
-    parser.add_argument("--cache", type=Path, default=Path("results/beyond"), help="of one data set and one --fresh")
+    parser.add_argument("--products", type=Path, help="a generated data set; its random products")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("results/beyond"), help="of one data set, --fresh and --products"
+    )
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dropout", type=float, default=0.5, help="of the views")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--folds", type=int, default=10)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), metavar="ROW", help="all that there is data for")
     parser.add_argument("--where", nargs="+", choices=PLACES, metavar="WHERE", help="all that there are scans of")
     parser.add_argument("--results", default="results", help="name of the file of all figures, in the cache")
     options = parser.parse_args()
     method = ThreeDZALPlus(backbone=options.backbone, rgb_weights=options.weights).eval()
     method.load_pretrained()
     real = Path(options.real) if options.real else None
-    maker = Maker(options.data, options.cache, method.views, {"real": real, "fresh": options.fresh})
+    roots = {"real": real, "fresh": options.fresh, "products": options.products}
+    maker = Maker(options.data, options.cache, method.views, roots)
     places = [place for place in PLACES if maker.roots.get(place, True)]
     if missing := set(options.where or ()) - set(places):
         parser.error(f"--where has {', '.join(sorted(missing))}: give its scans with --{min(missing)}")
+    wanted = options.rows or [name for name, row in ROWS.items() if options.products or not row.products]
+    if asked := [name for name in wanted if ROWS[name].products and not options.products]:
+        parser.error(f"--rows has {', '.join(asked)}: give the random products that it learns from with --products")
     experts = Experts(maker, options.folds, options.epochs, options.dropout, tuple(options.where or places))
     store = options.cache / f"{options.results}-{options.folds}.json"
     results = json.loads(store.read_text()) if store.is_file() else {}
-    for name in options.rows:
+    for name in wanted:
         row = ROWS[name]
         for seed in map(int, options.seeds.split(",")):
             each = [experts.log_odds(names, row, seed) for names in (*row.experts, *row.score_experts)]
@@ -218,7 +227,7 @@ def by_class(results: dict[str, dict[str, float]]) -> list[str]:
             cells = [test.split("|")[1]]
             for row in rows:
                 found = [v for key, v in results.items() if key.split("|")[0] == row and key.endswith(f"|{test}")]
-                means = [statistics.fmean(v[m] for v in found) for m in ("object-only 0.3", "image, peak")]
+                means = [statistics.fmean(v[m] for v in found) for m in ("object-only 0.3", "image, peaks")]
                 cells.append(f"{means[0]:.3f} / {means[1]:.3f}")
             lines.append(f"| {' | '.join(cells)} |")
     return lines
