@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from threedzal.data.record import ScanRecord
-from threedzal.data.selection import Classes, evenly, expected_splits, select_training
+from threedzal.data.selection import Classes, evenly, expected_splits, names, select_training
 from threedzal.errors import UserError
 
 SCANS = {
@@ -65,3 +65,9 @@ def test_records_are_spread_evenly(most):
     kept = [int(record.name) for record in evenly(SCANS["a", "train"], most)]
     gaps = {after - before for before, after in zip(kept, kept[1:], strict=False)}
     assert len(kept) == min(most, 5) and kept == sorted(set(kept)) and max(gaps, default=0) - min(gaps, default=0) <= 1
+
+
+def test_of_many_class_names_a_sentence_has_the_first_ones():
+    assert names(["ring", "cone"]) == "cone, ring" and names([]) == ""
+    assert names(f"product_{i:03d}" for i in range(5)).count(",") == 4
+    assert names((f"product_{i:03d}" for i in range(5)), most=2) == "product_000, product_001 and 3 more"

@@ -114,6 +114,8 @@ def evenly(records: list[ScanRecord], most: int | None) -> list[ScanRecord]:
     return [records[i * len(records) // most] for i in range(most)]
 
 
-def names(classes: Iterable[str]) -> str:
-    """Class names as a sentence has them: `cone, ring`."""
-    return ", ".join(sorted(classes))
+def names(classes: Iterable[str], *, most: int = 12) -> str:
+    """Class names as a sentence has them: `cone, ring`; of more than `most` the first ones."""
+    listed = sorted(classes)
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
