@@ -39,10 +39,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/beyond_baselines"))
     options = parser.parse_args()
     classes, results = list_classes(options.data), {}
+    tested = list_classes(options.tested or options.data)  # it may have some of the classes only
     seeds = [int(seed) for seed in options.seeds.split(",")]
     for fold, seed in itertools.product(range(options.folds), seeds):
         part, left_out = f"fold-{fold}-of-{options.folds}", classes[fold :: options.folds]
         seen = [name for name in classes if name not in left_out]
+        left_out = [name for name in left_out if name in tested]
+        if not left_out:
+            continue
         base = [f"--data.test_classes=[{','.join(left_out)}]", f"--seed_everything={seed}"]
         base += ["--report.scans=1", "--report.surfaces=0"]
         base += ["--model.init_args.backbone=resnet18", f"--model.init_args.rgb_weights={options.weights}"]
@@ -60,7 +64,7 @@ def main() -> None:
                 for test in left_out if method == name else ():
                     results.setdefault(title, {}).setdefault(test, []).append(rows[row][test])
     (options.out / "results.json").write_text(json.dumps(results, indent=1))
-    print(table(results, classes))
+    print(table(results, [name for name in classes if name in tested]))
 
 
 def run(

@@ -126,7 +126,9 @@ class Experts:
     def tests(self, fold: list[str], row: Row) -> list[str]:
         """What the experts of a fold judge: `real`, or all other kinds of scans of the classes left out."""
         places = [place for place in ("built-in", "pseudo", "fresh") if place in self.where]
-        tests = fold if fold == ["real"] else [f"{place}|{name}" for name in fold for place in places]
+        fresh = list_classes(self.maker.roots["fresh"]) if "fresh" in places else []  # it may have some classes only
+        tests = [f"{place}|{name}" for name in fold for place in places if place != "fresh" or name in fresh]
+        tests = fold if fold == ["real"] else tests
         moves = [f"@{down},{right}" for down, right in SHIFTS[1:]] if row.overlap else []
         return [test + move for test in tests for move in ("", *moves)]
 
