@@ -25,9 +25,9 @@ from threedzal.features.relief import relief_features
 from threedzal.features.relief import surface_normals as normal_picture
 from threedzal.features.views import object_cells
 from threedzal.losses import contrastive_loss
+from threedzal.mixture import mix
 from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
-from threedzal.scoring import realign
 
 
 @pytest.fixture(scope="module")
@@ -242,16 +242,16 @@ def test_a_blob_of_high_probability_raises_every_score(how):
     good = 0.3 * torch.rand(1, 64, generator=generator)
     bad = good.clone()
     bad[0, [10, 11, 18]] = 0.95
-    cells, object = torch.ones(1, 64, dtype=torch.bool), torch.ones(1, 64, 64, dtype=torch.bool)
-    assert pool(bad, cells, how=how, object=object) > pool(good, cells, how=how, object=object)
-    assert torch.isfinite(pool(good, cells & False, how=how, object=object & False)).all()
+    cells = torch.ones(1, 64, dtype=torch.bool)
+    assert pool(bad, cells, how=how) > pool(good, cells, how=how)
+    assert torch.isfinite(pool(good, cells & False, how=how)).all()
 
 
 @pytest.mark.parametrize("how", ["contrast", "outlier", "tail", "peak", "peaks"])
 def test_a_score_does_not_see_what_a_product_makes_the_classifier_say_everywhere(how):
     odds = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
-    cells, object = torch.ones(1, 64, dtype=torch.bool), torch.ones(1, 64, 64, dtype=torch.bool)
-    here, there = (pool((odds + shift).sigmoid(), cells, how=how, object=object) for shift in (0.0, 2.0))
+    cells = torch.ones(1, 64, dtype=torch.bool)
+    here, there = (pool((odds + shift).sigmoid(), cells, how=how) for shift in (0.0, 2.0))
     assert here.item() == pytest.approx(there.item(), abs=2e-3)
 
 
@@ -273,14 +273,15 @@ def test_a_tail_score_is_in_units_of_the_mean_excess_of_the_scan_s_own_upper_val
 
 
 @pytest.mark.parametrize(("how", "shares"), [("peak", (5,)), ("peaks", (2, 5, 10, 20))])
-def test_a_peak_is_the_mean_of_the_highest_pixels_of_the_object_s_share(how, shares):
-    probability = torch.rand(1, 64, generator=torch.Generator().manual_seed(0))
-    cells, object = torch.arange(64)[None] >= 8, torch.zeros(1, 32, 32, dtype=torch.bool)
-    object[:, 4:] = True
-    values = sorted(realign(excess(probability, cells), size=(32, 32), sigma=2.0).flatten().tolist())
-    counts = [int(share * 28 * 32 / 100) for share in shares]
-    expected = sum(sum(values[-n:]) / n for n in counts) / len(counts)
-    assert pool(probability, cells, how=how, object=object).item() == pytest.approx(expected, rel=1e-5)
+def test_a_peak_is_the_mean_of_the_highest_of_the_object_s_cells(how, shares):
+    probability = torch.rand(2, 100, generator=torch.Generator().manual_seed(0))
+    cells = (torch.arange(100) >= 20).repeat(2, 1)
+    cells[1, 23:] = False  # three cells: of so few the highest alone
+    peaks = pool(probability, cells, how=how)
+    for values, inside, peak in zip(excess(probability, cells), cells, peaks, strict=True):
+        own = sorted(values[inside].tolist())
+        counts = [max(1, int(share * len(own) / 100)) for share in shares]
+        assert peak.item() == pytest.approx(sum(sum(own[-n:]) / n for n in counts) / len(counts), rel=1e-5)
 
 
 def test_all_anomalous_patches_are_learned_from_and_so_many_others():
@@ -355,19 +356,20 @@ def test_any_choice_of_experts_judges_the_object_s_patches_and_no_others(experts
     assert torch.allclose(probability[1:], alone, atol=1e-5)  # a scan is judged for itself, whatever comes with it
 
 
-def test_a_score_expert_has_a_say_in_the_score_of_a_scan_and_none_in_its_map(scans):
-    method, cells = make(experts=(("rgb",), ("normals",)), score_experts=(("raw_rgb",),)).eval(), object_cells(scans)
-    two, three = make(experts=(("rgb",), ("normals",))).eval(), make(experts=(("rgb",), ("normals",), ("raw_rgb",)))
-    two.load_state_dict({k: v for k, v in method.state_dict().items() if not k.startswith("classifiers.2")})
-    three.eval().load_state_dict(method.state_dict())
+def test_the_probability_is_of_the_experts_log_odds_mixed_and_raw_features_are_not_normalised(scans):
+    experts = (("rgb",), ("normals",), ("raw_rgb",))
+    method, equal = make(experts=experts).eval(), make(experts=experts, mixture="equal").eval()
+    method.usual_spread.copy_(torch.tensor([0.1, 0.4, 0.2]))
+    equal.load_state_dict(method.state_dict())
+    cells = object_cells(scans)
     with torch.no_grad():
-        probability = method.abnormality(scans, eta=0.0)
-        assert torch.equal(probability, two.abnormality(scans, eta=0.0))
-        expected = pool(three.abnormality(scans, eta=0.0), cells, how="peak", object=scans.object)
-        assert torch.allclose(method.scan_score(probability, scans), expected, atol=1e-5)
-        assert not torch.allclose(two.scan_score(probability, scans), expected, atol=1e-3)
-        raw = method.inputs(scans, cells)[2]
-    assert torch.equal(raw, as_patches(method.views.network(scans.rgb, grid=14)) * cells[..., None])
+        inputs = method.inputs(scans, cells)
+        odds = [expert(seen)[..., 0] for expert, seen in zip(method.classifiers, inputs, strict=True)]
+        mixed, mean = method.abnormality(scans, eta=0.0), equal.abnormality(scans, eta=0.0)
+    assert torch.allclose(mean, (sum(odds) / 3).sigmoid() * cells, atol=1e-6)
+    expected = mix(torch.stack(odds, dim=1), cells, method.usual_spread).sigmoid() * cells
+    assert torch.allclose(mixed, expected, atol=1e-6) and not torch.allclose(mixed, mean, atol=1e-3)
+    assert torch.equal(inputs[2], as_patches(method.views.network(scans.rgb, grid=14)) * cells[..., None])
 
 
 def test_an_expert_may_see_how_alone_a_patch_is_by_an_image_that_it_does_not_see(scans):
@@ -396,8 +398,8 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
         {"experts": (("similarity",),)},
         {"experts": (("relief", "similarity"),)},
         {"experts": ()},
-        {"score_experts": (("raw_rgb", "similarity"),)},
-        {"score_experts": (("xyz",),)},
+        {"experts": (("rgb",), ("raw_rgb", "similarity"))},
+        {"experts": (("xyz",),)},
         {"bank_layers": (4,)},
         {"bank_branches": ()},
     ],
@@ -412,7 +414,7 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False},
         "model": {
             "class_path": "threedzal.plus.ThreeDZALPlus",
-            "init_args": {"backbone": "resnet18", "rgb_weights": "random", "score_experts": [["raw_rgb"]]},
+            "init_args": {"backbone": "resnet18", "rgb_weights": "random", "experts": [["rgb"], ["raw_rgb"]]},
         },
         "report": {"enabled": False},
         "data": {
@@ -436,6 +438,8 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         assert main(["test", "--config", str(path), "--ckpt_path", str(fitted), "--model.pooling", "max"]) == 0
     checkpoint = read_checkpoint(fitted)
     assert checkpoint["hyper_parameters"]["pooling"] == "peak" and checkpoint["method"] == "ThreeDZALPlus"
+    usual = checkpoint["state_dict"]["usual_spread"]
+    assert (usual > 0).all() and not torch.isclose(usual, torch.ones(2)).any()  # measured in training
     prediction = threedzal.load(fitted)(
         read_rgb(root / "ring/test/hole/rgb/000.png"), read_xyz(root / "ring/test/hole/xyz/000.tiff")
     )
@@ -446,5 +450,5 @@ def test_an_expert_of_fpfh_without_fpfh_is_refused_before_anything_starts(root, 
     data = ["--data.root", str(root), "--data.train_classes=[cone]", "--data.test_classes=[ring]", "--data.fpfh=false"]
     model = ["--model=ThreeDZALPlus", "--model.init_args.backbone=resnet18", "--model.init_args.rgb_weights=random"]
     with contextlib.chdir(tmp_path):
-        assert main(["fit", *model, "--model.init_args.score_experts=[[fpfh]]", *data, "--data.training=scans"]) == 2
+        assert main(["fit", *model, "--model.init_args.experts=[[rgb],[fpfh]]", *data, "--data.training=scans"]) == 2
     assert "data.fpfh" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """The contents of a checkpoint, memory-mapped on the CPU (`weights_only`: no code in it is run).
 
     Raises:
-        UserError: there is no such file, or it is no checkpoint of this project.
+        UserError: there is no such file, or it is no checkpoint of this project, or one of another version.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such file; --ckpt_path takes a fitted file, as fitted.ckpt of a run")
@@ -38,6 +39,12 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
         raise UserError(f"{path}: is not a checkpoint of this project (it names no method of {', '.join(METHODS)})")
+    known = inspect.signature(_method_class(checkpoint)).parameters
+    if gone := set(checkpoint.get("hyper_parameters", {})) - set(known):
+        raise UserError(
+            f"{path}: was fitted by another version of this project: its {checkpoint['method']} has "
+            f"{', '.join(sorted(gone))}, which this version's has not; use that version, or fit again"
+        )
     return checkpoint
 
 
@@ -56,10 +63,13 @@ def read_options(path: Path | str) -> dict[str, Any]:
 
 def build_method(checkpoint: dict[str, Any]):
     """The method of a checkpoint with its weights, in eval mode."""
-    method = checkpoint["method"]
-    model = getattr(import_module(METHODS[method]), method)(**checkpoint["hyper_parameters"])
+    model = _method_class(checkpoint)(**checkpoint["hyper_parameters"])
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval().requires_grad_(False)
+
+
+def _method_class(checkpoint: dict[str, Any]) -> type:
+    return getattr(import_module(METHODS[checkpoint["method"]]), checkpoint["method"])
 
 
 def _plain(value: Any) -> Any:

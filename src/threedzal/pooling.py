@@ -7,15 +7,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from threedzal.batch.image_score import top_score
-from threedzal.scoring import realign
-
 Pooling = Literal["max", "top", "contrast", "outlier", "area", "tail", "peak", "peaks"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 _TOP = 3
 _SMALLEST = 1e-4  # a probability of 0 or 1 has no logit
-_PEAK_BLUR = 2.0  # pixels
-_PEAK_SHARES = {"peak": (0.05,), "peaks": (0.02, 0.05, 0.1, 0.2)}  # of the object
+_PEAK_SHARES = {"peak": (0.05,), "peaks": (0.02, 0.05, 0.1, 0.2)}  # of the object's cells
 _TAIL = (0.8, 0.97)  # between these quantiles a scan's own values tell how fast its tail falls
 _LEAST_FALL = 0.3  # log-odds: a tail that falls faster is not told from one that falls so
 
@@ -33,7 +29,7 @@ def excess(probability: Tensor, cells: Tensor) -> Tensor:
     return above
 
 
-def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | None = None) -> Tensor:
+def pool(probability: Tensor, cells: Tensor, *, how: Pooling) -> Tensor:
     """A score of each scan, higher for a defect; what it means is comparable between scans only.
 
     - `max`: the paper's.
@@ -44,12 +40,11 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
       where that is 0.
     - `tail`: the 3 highest log-odds in units of the fall of the scan's own tail (the mean excess over its 80 %
       quantile, as of an exponential tail): extreme-value statistics.
-    - `peak`: mean of the highest 5 % of the object's pixels of the map of `excess`: not so few that one corner of a
-      good part decides.
+    - `peak`: mean of the highest 5 % of the object's `excess`: not so few that one corner of a good part decides.
     - `peaks`: the mean of that for 2, 5, 10 and 20 %, for defects are small and large.
 
     Args:
-        probability: (B,P) in [0,1]. cells: (B,P) bool, the object's cells. object: (B,H,W) bool, its pixels (peaks).
+        probability: (B,P) in [0,1]. cells: (B,P) bool, the object's.
 
     Returns:
         (B,) float32; the least a scan can have where it has no object cell.
@@ -60,9 +55,7 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
     if how == "max":
         return probability.amax(dim=1)
     if how in _PEAK_SHARES:
-        maps = realign(excess(probability, cells), size=tuple(object.shape[1:]), sigma=_PEAK_BLUR)
-        scores = [top_score(maps, object, share=share) for share in _PEAK_SHARES[how]]
-        return torch.stack(scores).mean(dim=0)
+        return _highest(excess(probability, cells), cells, _PEAK_SHARES[how])
     count = cells.sum(dim=1).clamp(min=1)
     if how == "area":
         return ((probability > 0.5).sum(dim=1) + probability.sum(dim=1) / count) / count
@@ -81,6 +74,16 @@ def pool(probability: Tensor, cells: Tensor, *, how: Pooling, object: Tensor | N
 
 def _log_odds(probability: Tensor) -> Tensor:
     return torch.logit(probability.clamp(_SMALLEST, 1 - _SMALLEST))
+
+
+def _highest(values: Tensor, cells: Tensor, shares: tuple[float, ...]) -> Tensor:
+    """(B,): the mean of the highest `shares` of a scan's cells, at least one, and the mean of these means."""
+    scores = torch.zeros_like(values[:, 0])
+    for i, (row, inside) in enumerate(zip(values, cells, strict=True)):
+        own = row[inside].sort(descending=True).values
+        if len(own):
+            scores[i] = torch.stack([own[: max(1, int(share * len(own)))].mean() for share in shares]).mean()
+    return scores
 
 
 def _beyond_tail(odds: Tensor, cells: Tensor, top: Tensor) -> Tensor:

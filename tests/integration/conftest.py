@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import lightning  # noqa: F401  # here, not in a test: its log goes to what stderr was at its first import
 import pytest
 import torch
 import yaml
