@@ -9,10 +9,10 @@ Built-in data: classes are left out (`--folds 10`: one at a time); a classifier 
 others, with pseudo anomalies in them, and is tested on all test scans of the classes left out. Pasted pieces come from
 the others, too. `pseudo` rows judge pseudo-anomalous validation scans of the classes left out: the only figures that
 may choose. `--real` (or SAMPLE_ROOT) adds the real cable gland, judged by classifiers of all ten classes. All rows are
-inductive: no scan of the tested class is seen before it is judged. `--fresh DATA2`: test scans of another generated
-data set are judged, too, by the same classifiers (`fresh` rows). `--products DATA3`: random products of a third one are
-learned from, too, where a row says so. Views of scans and log-odds of experts are kept in `--cache`, so that the script
-may be stopped and rows may share experts.
+inductive: no scan of the tested class is seen before it is judged. `--fresh DATA2` and `--last DATA3`: test scans of
+other generated data sets are judged, too, by the same classifiers (`fresh` and `last` rows). `--products DATA4`: random
+products of another one are learned from, too, where a row says so. Views of scans and log-odds of experts are kept in
+`--cache`, so that the script may be stopped and rows may share experts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from beyond_parts.experts import PICTURE, RAW, SURFACE, Experts, Row
+from beyond_parts.experts import PICTURE, RAW, SURFACE, Experts, Row, Said, mixed
 from beyond_parts.scans import SHIFTS, Maker
 from torch import Tensor
 
@@ -38,26 +38,23 @@ from threedzal.pooling import POOLINGS, excess, pool
 
 FPFH = ("fpfh",)
 RAW_ALIKE, FPFH_ALIKE = (*RAW, *PICTURE[1:]), (*FPFH, *SURFACE[1:])  # beside how alone a patch is
-SCORE = (RAW_ALIKE, RAW_ALIKE, FPFH, FPFH_ALIKE)  # here one expert counts twice; the package learns two
-DEFAULT = Row(score_experts=SCORE, products=True)
-BASE = Row()  # what single parts are worth is measured without what the score alone sees, and without products
+SIX = (PICTURE, RAW_ALIKE, RAW_ALIKE, SURFACE, FPFH, FPFH_ALIKE)  # here one counts twice; the package learns two
+DEFAULT = Row(experts=SIX, mixture="spread", products=True)
+BASE = Row()  # what single parts of two experts are worth is measured without products
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
-BY_CLASS = ("ThreeDZALPlus", "without products", "FPFH in the maps", "floor")
-PLACES = ("pseudo", "built-in", "fresh", "real")
+BY_CLASS = ("ThreeDZALPlus", "equal weights", "two experts, equal weights", "floor")
+PLACES = ("pseudo", "built-in", "fresh", "last", "real")
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
-    "score of five experts": replace(DEFAULT, score_experts=(RAW_ALIKE, FPFH, FPFH_ALIKE)),
-    "score of four experts": replace(DEFAULT, score_experts=(RAW, FPFH)),
-    "score of two experts": replace(DEFAULT, score_experts=()),
+    "equal weights": replace(DEFAULT, mixture="equal"),
+    "raw features once": replace(DEFAULT, experts=(*SIX[:2], *SIX[3:])),
+    "without raw features": replace(DEFAULT, experts=(PICTURE, SURFACE, FPFH, FPFH_ALIKE)),
+    "without FPFH": replace(DEFAULT, experts=SIX[:4]),
+    "two experts": replace(DEFAULT, experts=(PICTURE, SURFACE)),
+    "two experts, equal weights": replace(DEFAULT, experts=(PICTURE, SURFACE), mixture="equal"),
     "without products": replace(DEFAULT, products=False),
-    "without products, score of four experts": replace(BASE, score_experts=(RAW, FPFH)),
-    "the same, no variation": replace(BASE, score_experts=(RAW, FPFH), anomalies="fitted, as they are"),
-    "the same, twice the training scans": replace(BASE, score_experts=(RAW, FPFH), visits=8),
     "two experts alone": BASE,
-    "score without FPFH": replace(BASE, score_experts=(RAW,)),
-    "score without raw features": replace(BASE, score_experts=(FPFH,)),
-    "score with z-scores for raw features": replace(BASE, score_experts=(("rgb",), FPFH)),
     "all four in the maps": replace(BASE, experts=(PICTURE, SURFACE, RAW, FPFH)),
     "FPFH in the maps": replace(BASE, experts=(PICTURE, SURFACE, FPFH)),
     "without fittings": replace(BASE, anomalies="shaded"),
@@ -99,7 +96,6 @@ class Judged:
     """Log-odds of a set of scans on one grid of patches: of one that is moved, the maps and scores add up."""
 
     log_odds: Tensor | None  # (B,P); None: the floor, a constant on the object
-    score_odds: Tensor | None  # of all experts, those that have a say in the score alone among them
     scans: list[dict[str, Any]]
     shift: tuple[int, int] = (0, 0)
 
@@ -118,9 +114,9 @@ class Judged:
     def scores(self, how: str) -> Tensor:
         """(B,)"""
         cells = self.stacked("cells")
-        if self.score_odds is None:
+        if self.log_odds is None:
             return torch.zeros(len(cells))
-        return pool(self.score_odds.sigmoid() * cells, cells, how=how, object=self.stacked("object"))
+        return pool(self.log_odds.sigmoid() * cells, cells, how=how)
 
 
 def judge(grids: list[Judged], row: Row) -> dict[str, float]:
@@ -140,6 +136,17 @@ def judge(grids: list[Judged], row: Row) -> dict[str, float]:
     return metrics
 
 
+def judged(maker: Maker, row: Row, test: str, said: list[dict[str, Said]]) -> list[Judged]:
+    """What a row's experts say of a test, on one grid of patches or on all that are moved."""
+    grids = []
+    for shift in SHIFTS if row.overlap else SHIFTS[:1]:
+        moved = f"{test}@{shift[0]},{shift[1]}" if any(shift) else test
+        scans = maker.judged(moved, row.scale)
+        cells = torch.stack([scan["cells"] for scan in scans])
+        grids.append(Judged(mixed([each[moved] for each in said], cells, row.mixture), scans, shift))
+    return grids
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -147,9 +154,10 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--real", type=Path, default=os.environ.get("SAMPLE_ROOT"))
     parser.add_argument("--fresh", type=Path, help="another generated data set; its test scans")
+    parser.add_argument("--last", type=Path, help="one more, for a look afterwards; it may have some classes only")
     parser.add_argument("--products", type=Path, help="a generated data set; its random products")
     parser.add_argument(
-        "--cache", type=Path, default=Path("results/beyond"), help="of one data set, --fresh and --products"
+        "--cache", type=Path, default=Path("results/beyond"), help="of one data set, --fresh, --last and --products"
     )
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dropout", type=float, default=0.5, help="of the views")
@@ -162,7 +170,7 @@ def main() -> None:
     method = ThreeDZALPlus(backbone=options.backbone, rgb_weights=options.weights).eval()
     method.load_pretrained()
     real = Path(options.real) if options.real else None
-    roots = {"real": real, "fresh": options.fresh, "products": options.products}
+    roots = {"real": real, "fresh": options.fresh, "last": options.last, "products": options.products}
     maker = Maker(options.data, options.cache, method.views, roots)
     places = [place for place in PLACES if maker.roots.get(place, True)]
     if missing := set(options.where or ()) - set(places):
@@ -176,18 +184,13 @@ def main() -> None:
     for name in wanted:
         row = ROWS[name]
         for seed in map(int, options.seeds.split(",")):
-            each = [experts.log_odds(names, row, seed) for names in (*row.experts, *row.score_experts)]
-            means = {test: sum(odds[test] for odds in each[: len(row.experts)]) / len(row.experts) for test in each[0]}
-            of_all = {test: sum(odds[test] for odds in each) / len(each) for test in each[0]}
-            for test in (test for test in means if "@" not in test):
-                grids = [Judged(means[test], of_all[test], maker.judged(test, row.scale))]
-                for shift in SHIFTS[1:] if row.overlap else ():
-                    moved = f"{test}@{shift[0]},{shift[1]}"
-                    grids.append(Judged(means[moved], of_all[moved], maker.judged(moved, row.scale), shift))
-                floor = [Judged(None, None, grids[0].scans)]
-                for key, judged in ((f"{name}|{seed}|{test}", grids), (f"floor|0|{test}", floor)):
-                    if key not in results:
-                        results[key] = judge(judged, row)
+            said = [experts.say(names, row, seed) for names in row.experts]
+            for test in (test for test in said[0] if "@" not in test):
+                key, floor = f"{name}|{seed}|{test}", f"floor|0|{test}"
+                if key not in results:
+                    grids = judged(maker, row, test, said)
+                    results[key] = judge(grids, row)
+                    results[floor] = results.get(floor) or judge([Judged(None, grids[0].scans)], row)
             store.write_text(json.dumps(results, indent=1))
     print(tables(results))
 
@@ -218,7 +221,7 @@ def tables(results: dict[str, dict[str, float]]) -> str:
 def by_class(results: dict[str, dict[str, float]]) -> list[str]:
     """Object-only AUPRO and image AUROC of the rows of `BY_CLASS` on each class, means over seeds."""
     lines = []
-    for place in ("built-in", "fresh"):
+    for place in ("built-in", "fresh", "last"):
         tests = sorted({key.split("|", 2)[2] for key in results if f"|{place}|" in key})
         rows = [row for row in BY_CLASS if any(key.startswith(f"{row}|") and f"|{place}|" in key for key in results)]
         if tests:

@@ -65,7 +65,7 @@ class Maker:
     root: Path
     cache: Path
     views: FrozenViews
-    roots: dict[str, Path | None]  # `real`, the folder above `mvtec_3d`; `fresh`, `products`: generated data sets
+    roots: dict[str, Path | None]  # `real`, the folder above `mvtec_3d`; `fresh`, `last`, `products`: generated ones
     pools: dict[str, InterestPool] = field(default_factory=dict)
 
     def training(self, name: str, scale: str, style: str, visits: int, *, more: str = "") -> list[dict[str, Any]]:
@@ -94,8 +94,8 @@ class Maker:
         return self._kept(f"train-{style}{often}-{name}", scale, make, more=more)
 
     def judged(self, test: str, scale: str, *, more: str = "") -> list[dict[str, Any]]:
-        """`real`; `built-in|CLASS`, its test scans, and `fresh|CLASS`, those of another data set; `pseudo|CLASS`,
-        validation scans as they are and with each kind.
+        """`real`; `built-in|CLASS`, its test scans, and `fresh|CLASS` and `last|CLASS`, those of other data sets;
+        `pseudo|CLASS`, validation scans as they are and with each kind.
 
         `TEST@ROWS,COLUMNS`: the same, its grid of patches moved by so many pixels.
         """
