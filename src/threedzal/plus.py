@@ -280,7 +280,5 @@ class ThreeDZALPlus(PatchModule):
             metric.update(0.5 + 0.5 * score / (1 + score.abs()), scan.label)  # the same order, in [0,1]
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/pseudo_scans/object_aupro_0.3", self.pseudo_scan_aupro.compute())
-        self.log_dict(self.pseudo_scan_auroc.compute())
-        self.pseudo_scan_aupro.reset()
-        self.pseudo_scan_auroc.reset()
+        self.log("val/pseudo_scans/object_aupro_0.3", self.pseudo_scan_aupro)  # gathered, computed, reset by Lightning
+        self.log_dict(self.pseudo_scan_auroc)
