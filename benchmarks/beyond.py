@@ -26,33 +26,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from beyond_parts.experts import PICTURE, RAW, SURFACE, Experts, Row, Said, mixed
+from beyond_parts.experts import PICTURE, RAW, SURFACE, Experts, Row
 from beyond_parts.scans import SHIFTS, Maker
 from torch import Tensor
 
 from threedzal.maps import foreground_map, realign
 from threedzal.metrics.aupro import pro_curve
 from threedzal.metrics.ranking import area, auroc, rank, sorted_scores
+from threedzal.mixture import mix
 from threedzal.plus import ThreeDZALPlus
 from threedzal.pooling import POOLINGS, excess, pool
 
 FPFH = ("fpfh",)
 RAW_ALIKE, FPFH_ALIKE = (*RAW, *PICTURE[1:]), (*FPFH, *SURFACE[1:])  # beside how alone a patch is
-SIX = (PICTURE, RAW_ALIKE, RAW_ALIKE, SURFACE, FPFH, FPFH_ALIKE)  # here one counts twice; the package learns two
-DEFAULT = Row(experts=SIX, mixture="spread", products=True)
-BASE = Row()  # what single parts of two experts are worth is measured without products
+SCORE = (PICTURE, RAW_ALIKE, FPFH, FPFH_ALIKE)  # here the first of these is the map's own; the package learns two
+DEFAULT = Row(score_experts=SCORE, products=True)
+BASE = Row(mixture="equal")  # what single parts of two experts are worth is measured without products
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
-BY_CLASS = ("ThreeDZALPlus", "equal weights", "two experts, equal weights", "floor")
+BY_CLASS = ("ThreeDZALPlus", "equal weights", "score of two experts", "all six in the maps", "floor")
 PLACES = ("pseudo", "built-in", "fresh", "last", "real")
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
     "equal weights": replace(DEFAULT, mixture="equal"),
-    "raw features once": replace(DEFAULT, experts=(*SIX[:2], *SIX[3:])),
-    "without raw features": replace(DEFAULT, experts=(PICTURE, SURFACE, FPFH, FPFH_ALIKE)),
-    "without FPFH": replace(DEFAULT, experts=SIX[:4]),
-    "two experts": replace(DEFAULT, experts=(PICTURE, SURFACE)),
-    "two experts, equal weights": replace(DEFAULT, experts=(PICTURE, SURFACE), mixture="equal"),
+    "raw features twice": replace(DEFAULT, score_experts=(RAW_ALIKE, RAW_ALIKE, FPFH, FPFH_ALIKE)),
+    "raw features twice, equal weights": replace(
+        DEFAULT, score_experts=(RAW_ALIKE, RAW_ALIKE, FPFH, FPFH_ALIKE), mixture="equal"
+    ),
+    "score of five experts": replace(DEFAULT, score_experts=SCORE[1:]),
+    "score without raw features": replace(DEFAULT, score_experts=(PICTURE, FPFH, FPFH_ALIKE)),
+    "score without FPFH": replace(DEFAULT, score_experts=(PICTURE, RAW_ALIKE)),
+    "score of two experts": replace(DEFAULT, score_experts=()),
+    "all six in the maps": replace(DEFAULT, experts=(PICTURE, SURFACE, *SCORE), score_experts=()),
     "without products": replace(DEFAULT, products=False),
     "two experts alone": BASE,
     "all four in the maps": replace(BASE, experts=(PICTURE, SURFACE, RAW, FPFH)),
@@ -96,6 +101,7 @@ class Judged:
     """Log-odds of a set of scans on one grid of patches: of one that is moved, the maps and scores add up."""
 
     log_odds: Tensor | None  # (B,P); None: the floor, a constant on the object
+    score_odds: Tensor | None  # of all experts, those that have a say in the score alone among them
     scans: list[dict[str, Any]]
     shift: tuple[int, int] = (0, 0)
 
@@ -114,9 +120,9 @@ class Judged:
     def scores(self, how: str) -> Tensor:
         """(B,)"""
         cells = self.stacked("cells")
-        if self.log_odds is None:
+        if self.score_odds is None:
             return torch.zeros(len(cells))
-        return pool(self.log_odds.sigmoid() * cells, cells, how=how)
+        return pool(self.score_odds.sigmoid() * cells, cells, how=how)
 
 
 def judge(grids: list[Judged], row: Row) -> dict[str, float]:
@@ -136,14 +142,16 @@ def judge(grids: list[Judged], row: Row) -> dict[str, float]:
     return metrics
 
 
-def judged(maker: Maker, row: Row, test: str, said: list[dict[str, Said]]) -> list[Judged]:
-    """What a row's experts say of a test, on one grid of patches or on all that are moved."""
+def judged(maker: Maker, row: Row, test: str, odds: list[dict[str, Tensor]]) -> list[Judged]:
+    """What a row's experts say of a test, on one grid of patches or on all that are moved, as `ThreeDZALPlus` does."""
     grids = []
     for shift in SHIFTS if row.overlap else SHIFTS[:1]:
         moved = f"{test}@{shift[0]},{shift[1]}" if any(shift) else test
         scans = maker.judged(moved, row.scale)
         cells = torch.stack([scan["cells"] for scan in scans])
-        grids.append(Judged(mixed([each[moved] for each in said], cells, row.mixture), scans, shift))
+        each = torch.stack([of[moved] for of in odds], dim=1)
+        of_all = mix(each, cells) if row.mixture == "calm" else each.mean(dim=1)
+        grids.append(Judged(each[:, : len(row.experts)].mean(dim=1), of_all, scans, shift))
     return grids
 
 
@@ -184,13 +192,13 @@ def main() -> None:
     for name in wanted:
         row = ROWS[name]
         for seed in map(int, options.seeds.split(",")):
-            said = [experts.say(names, row, seed) for names in row.experts]
-            for test in (test for test in said[0] if "@" not in test):
+            odds = [experts.log_odds(names, row, seed) for names in (*row.experts, *row.score_experts)]
+            for test in (test for test in odds[0] if "@" not in test):
                 key, floor = f"{name}|{seed}|{test}", f"floor|0|{test}"
                 if key not in results:
-                    grids = judged(maker, row, test, said)
+                    grids = judged(maker, row, test, odds)
                     results[key] = judge(grids, row)
-                    results[floor] = results.get(floor) or judge([Judged(None, grids[0].scans)], row)
+                    results[floor] = results.get(floor) or judge([Judged(None, None, grids[0].scans)], row)
             store.write_text(json.dumps(results, indent=1))
     print(tables(results))
 
@@ -206,7 +214,8 @@ def tables(results: dict[str, dict[str, float]]) -> str:
                 values.setdefault(row, {}).setdefault(int(seed), []).append(metrics)
         if not values:
             continue
-        columns = [c for c in next(iter(values.values()))[0][0] if c.removeprefix("image, ") not in UNTOLD]
+        first = next(iter(next(iter(values.values())).values()))[0]
+        columns = [column for column in first if column.removeprefix("image, ") not in UNTOLD]
         lines += ["", f"**{where}**", "", f"| classifier | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
         for row, seeds in sorted(values.items(), key=lambda item: ["floor", *ROWS].index(item[0])):
             cells = []

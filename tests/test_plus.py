@@ -356,19 +356,22 @@ def test_any_choice_of_experts_judges_the_object_s_patches_and_no_others(experts
     assert torch.allclose(probability[1:], alone, atol=1e-5)  # a scan is judged for itself, whatever comes with it
 
 
-def test_the_probability_is_of_the_experts_log_odds_mixed_and_raw_features_are_not_normalised(scans):
-    experts = (("rgb",), ("normals",), ("raw_rgb",))
-    method, equal = make(experts=experts).eval(), make(experts=experts, mixture="equal").eval()
-    method.usual_spread.copy_(torch.tensor([0.1, 0.4, 0.2]))
-    equal.load_state_dict(method.state_dict())
-    cells = object_cells(scans)
+@pytest.mark.parametrize("mixture", ["calm", "equal"])
+def test_a_score_expert_has_a_say_in_the_score_of_a_scan_and_none_in_its_map(mixture, scans):
+    experts, cells = (("rgb",), ("normals",)), object_cells(scans)
+    method = make(experts=experts, score_experts=(("raw_rgb",),), mixture=mixture).eval()
+    two = make(experts=experts, mixture=mixture).eval()
+    two.load_state_dict({k: v for k, v in method.state_dict().items() if not k.startswith("classifiers.2")})
     with torch.no_grad():
+        probability = method.abnormality(scans, eta=0.0)
+        assert torch.equal(probability, two.abnormality(scans, eta=0.0))
         inputs = method.inputs(scans, cells)
-        odds = [expert(seen)[..., 0] for expert, seen in zip(method.classifiers, inputs, strict=True)]
-        mixed, mean = method.abnormality(scans, eta=0.0), equal.abnormality(scans, eta=0.0)
-    assert torch.allclose(mean, (sum(odds) / 3).sigmoid() * cells, atol=1e-6)
-    expected = mix(torch.stack(odds, dim=1), cells, method.usual_spread).sigmoid() * cells
-    assert torch.allclose(mixed, expected, atol=1e-6) and not torch.allclose(mixed, mean, atol=1e-3)
+        odds = torch.stack([c(seen)[..., 0] for c, seen in zip(method.classifiers, inputs, strict=True)], dim=1)
+        score, of_two = method.scan_score(probability, scans), two.scan_score(probability, scans)
+    assert torch.allclose(probability, odds[:, :2].mean(dim=1).sigmoid() * cells, atol=1e-6)
+    mixed = mix(odds, cells) if mixture == "calm" else odds.mean(dim=1)
+    expected = pool(mixed.sigmoid() * cells, cells, how="peak")
+    assert torch.allclose(score, expected, atol=1e-5) and not torch.allclose(of_two, expected, atol=1e-3)
     assert torch.equal(inputs[2], as_patches(method.views.network(scans.rgb, grid=14)) * cells[..., None])
 
 
@@ -398,8 +401,8 @@ def test_the_bank_holds_the_chosen_layers_of_the_picture(scans):
         {"experts": (("similarity",),)},
         {"experts": (("relief", "similarity"),)},
         {"experts": ()},
-        {"experts": (("rgb",), ("raw_rgb", "similarity"))},
-        {"experts": (("xyz",),)},
+        {"score_experts": (("raw_rgb", "similarity"),)},
+        {"score_experts": (("xyz",),)},
         {"bank_layers": (4,)},
         {"bank_branches": ()},
     ],
@@ -414,7 +417,7 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False},
         "model": {
             "class_path": "threedzal.plus.ThreeDZALPlus",
-            "init_args": {"backbone": "resnet18", "rgb_weights": "random", "experts": [["rgb"], ["raw_rgb"]]},
+            "init_args": {"backbone": "resnet18", "rgb_weights": "random", "score_experts": [["raw_rgb"]]},
         },
         "report": {"enabled": False},
         "data": {
@@ -438,8 +441,6 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         assert main(["test", "--config", str(path), "--ckpt_path", str(fitted), "--model.pooling", "max"]) == 0
     checkpoint = read_checkpoint(fitted)
     assert checkpoint["hyper_parameters"]["pooling"] == "peak" and checkpoint["method"] == "ThreeDZALPlus"
-    usual = checkpoint["state_dict"]["usual_spread"]
-    assert (usual > 0).all() and not torch.isclose(usual, torch.ones(2)).any()  # measured in training
     prediction = threedzal.load(fitted)(
         read_rgb(root / "ring/test/hole/rgb/000.png"), read_xyz(root / "ring/test/hole/xyz/000.tiff")
     )
@@ -450,5 +451,5 @@ def test_an_expert_of_fpfh_without_fpfh_is_refused_before_anything_starts(root, 
     data = ["--data.root", str(root), "--data.train_classes=[cone]", "--data.test_classes=[ring]", "--data.fpfh=false"]
     model = ["--model=ThreeDZALPlus", "--model.init_args.backbone=resnet18", "--model.init_args.rgb_weights=random"]
     with contextlib.chdir(tmp_path):
-        assert main(["fit", *model, "--model.init_args.experts=[[rgb],[fpfh]]", *data, "--data.training=scans"]) == 2
+        assert main(["fit", *model, "--model.init_args.score_experts=[[fpfh]]", *data, "--data.training=scans"]) == 2
     assert "data.fpfh" in capsys.readouterr().err

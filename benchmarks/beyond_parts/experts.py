@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +18,11 @@ from threedzal.experts import balanced_loss, chosen_patches, make_classifier
 from threedzal.features.instance import instance_normalise
 from threedzal.features.pointnet2 import PointNet2
 from threedzal.losses import contrastive_loss
-from threedzal.mixture import bulk_spread, mix
 from threedzal.progress import track
 
 PICTURE = ("rgb", "rgb_similarity", "rgb_symmetry")
 SURFACE = ("normals", "normals_similarity", "normals_symmetry")
 RAW = ("raw",)
-SPREAD_SCANS = 4  # the usual spread of an expert is taken from every so many-th of the scans that it learned from
 CLOUD_NORMALS = 100  # normal patches of a scan that a step of E_theta sees: each takes a millisecond of a CPU
 
 
@@ -33,7 +31,8 @@ class Row:
     """A line of the table: a method, and how its maps are made."""
 
     experts: tuple[tuple[str, ...], ...] = (PICTURE, SURFACE)
-    mixture: str = "equal"
+    score_experts: tuple[tuple[str, ...], ...] = ()
+    mixture: str = "calm"
     scale: str = "448, 56 x 56"
     anomalies: str = "fitted"
     visits: int = 4  # of a training scan, each with other pseudo anomalies
@@ -115,32 +114,9 @@ def learn(
     return expert.eval()
 
 
-def usual_spread(expert: Expert, scans: list[dict[str, Any]]) -> Tensor:
-    """How far its log-odds spread over the normal patches that it learned from, (1,), as `ThreeDZALPlus` keeps it."""
-    spreads = []
-    with torch.no_grad():
-        for scan in scans[::SPREAD_SCANS]:
-            odds = expert(scan, scan["decided"] & ~scan["abnormal"])[0]
-            spreads.append(bulk_spread(odds[None, None], torch.ones(1, len(odds), dtype=torch.bool))[0])
-    return torch.stack(spreads).mean(dim=0)
-
-
-class Said(NamedTuple):
-    """What an expert says of a set of scans: log-odds (B,P), -20 outside the object; its usual spread (1,)."""
-
-    log_odds: Tensor
-    usual: Tensor
-
-
-def mixed(experts: list[Said], cells: Tensor, mixture: str) -> Tensor:
-    """(B,P), as `ThreeDZALPlus` does it."""
-    usual = torch.cat([said.usual for said in experts]) if mixture == "spread" else None
-    return mix(torch.stack([said.log_odds for said in experts], dim=1), cells, usual)
-
-
 @dataclass
 class Experts:
-    """What every expert says of every scan that it did not learn from, once."""
+    """Log-odds of every expert on every scan that it did not learn from, once."""
 
     maker: Maker
     folds: int
@@ -157,8 +133,8 @@ class Experts:
         moves = [f"@{down},{right}" for down, right in SHIFTS[1:]] if row.overlap else []
         return [test + move for test in tests for move in ("", *moves)]
 
-    def say(self, names: tuple[str, ...], row: Row, seed: int) -> dict[str, Said]:
-        """{test: what the expert that sees `names` says of it}."""
+    def log_odds(self, names: tuple[str, ...], row: Row, seed: int) -> dict[str, Tensor]:
+        """{test: (B,P)}, -20 outside the object."""
         classes = list_classes(self.maker.root)
         folds = [["real"]] if "real" in self.where else []
         folds += [classes[i :: self.folds] for i in range(self.folds)] if set(self.where) - {"real"} else []
@@ -166,7 +142,7 @@ class Experts:
         anomalies += ", products" if row.products else ""
         how = f"{'+'.join(names)}-{row.scale}-{anomalies}-{'+'.join(row.kinds)}-{row.hard}"
         how += f"-{row.w_con}" if set(names) & set(CLOUDS) else ""
-        said, training = {}, None
+        odds, training = {}, None
         for fold in track(folds, "+".join(names)):
             for test in self.tests(fold, row):
                 of = "" if fold == ["real"] else f"-{self.folds}"
@@ -174,8 +150,8 @@ class Experts:
                 if not path.is_file():
                     training = training or self._training(names, row)
                     self._learn(training, fold, names, row, seed, path.parent)
-                said[test] = Said(**torch.load(path, weights_only=True))
-        return said
+                odds[test] = torch.load(path, weights_only=True)
+        return odds
 
     def _training(self, names: tuple[str, ...], row: Row) -> list[dict[str, Any]]:
         scans = []
@@ -198,7 +174,6 @@ class Experts:
         mine = [scan for scan in training if not {scan["class"], scan["donor"]} & set(fold)]
         own = zlib.crc32("+".join(names).encode())  # experts of one method start apart
         expert = learn(mine, names, row, seed=seed + own, epochs=self.epochs, dropout=self.dropout)
-        usual = usual_spread(expert, mine)
         for test in self.tests(fold, row):
             path = out / f"{test.replace('|', '-')}.pt"
             if path.is_file():
@@ -209,4 +184,4 @@ class Experts:
                 for i, scan in enumerate(scans):
                     values[i, scan["cells"]] = expert(scan, torch.ones(int(scan["cells"].sum())).bool())[0]
             out.mkdir(parents=True, exist_ok=True)
-            torch.save({"log_odds": values, "usual": usual}, path)
+            torch.save(values, path)

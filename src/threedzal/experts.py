@@ -18,12 +18,12 @@ INPUTS: tuple[str, ...] = get_args(Input)  # Literals in a Literal are flattened
 OF_IMAGES = ("similarity", "symmetry")  # an expert's own: of each image that it sees
 
 
-def check_expert(expert: tuple[str, ...]) -> None:
-    """Raises UserError: an expert that sees nothing, or what there is not."""
+def check_expert(option: str, expert: tuple[str, ...]) -> None:
+    """Raises UserError: `model.OPTION` has an expert that sees nothing, or what there is not."""
     of_none = set(OF_IMAGES) & set(expert) and not set(IMAGES) & set(expert)
     if not expert or set(expert) - set(INPUTS) or of_none:
         raise UserError(
-            f"model.experts has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity and "
+            f"model.{option} has {list(expert)}, but an expert sees some of {', '.join(INPUTS)}, and similarity and "
             "symmetry only of rgb or normals beside them"
         )
 

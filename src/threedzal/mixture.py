@@ -1,8 +1,7 @@
-"""How the log-odds of several experts become one: an expert that is loud all over a scan has less to say on it.
+"""How the log-odds of several experts make the score of a scan: one that is loud all over a scan has less to say on it.
 
 An expert that was learned on some products and sees another may find unusual what is only new to it: its log-odds then
-spread over most of the scan, and drown what the others say of a few patches. How far they usually spread on normal
-patches is known from training. So each counts on a scan as much as the scan's bulk is as calm as usual.
+spread over most of the scan, and drown what the others say of a few patches.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 _BULK = (0.5, 0.8)  # between these quantiles: the half below tells nothing of defects, and these may be a fifth
-_CALMEST = 0.1  # of the usual spread: a scan that is calmer does not make one expert the only one
+_CALMEST = 0.02  # log-odds: a scan that is calmer does not make one expert the only one
 
 
 def bulk_spread(log_odds: Tensor, cells: Tensor) -> Tensor:
@@ -32,19 +31,14 @@ def bulk_spread(log_odds: Tensor, cells: Tensor) -> Tensor:
     return spread
 
 
-def mix(log_odds: Tensor, cells: Tensor, usual: Tensor | None = None) -> Tensor:
-    """The mean of all experts' log-odds, each weighed by its usual spread over its spread on this scan.
+def mix(log_odds: Tensor, cells: Tensor) -> Tensor:
+    """The mean of the experts' log-odds (B,E,P), each weighed by the inverse root of its `bulk_spread`: (B,P) float32.
+
+    The root, since a spread is of both: with the inverse itself, what an expert says in whole log-odds would not count
+    at all, but only which of its patches it finds the more unusual; with equal weights the loudest decides.
 
     Args:
-        log_odds: (B,E,P). cells: (B,P) bool, the object's.
-        usual: (E,), the `bulk_spread` of each expert on normal patches of its training; None: all weigh the same.
-
-    Returns:
-        (B,P) float32.
+        cells: (B,P) bool, the object's.
     """
-    log_odds = log_odds.float()
-    if usual is None:
-        return log_odds.mean(dim=1)
-    usual = usual.float().clamp(min=torch.finfo(torch.float32).tiny)
-    weights = usual / torch.maximum(bulk_spread(log_odds, cells), _CALMEST * usual)
-    return (weights[..., None] * log_odds).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+    weights = bulk_spread(log_odds, cells).clamp(min=_CALMEST).rsqrt()
+    return (weights[..., None] * log_odds.float()).sum(dim=1) / weights.sum(dim=1, keepdim=True)

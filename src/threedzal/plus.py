@@ -1,7 +1,7 @@
 """ThreeDZALPlus, beyond the paper: a normalcy classifier that sees what the memory bank sees.
 
 The paper's C_w sees the points of a patch alone. This one is a mixture of small experts on frozen views of a patch
-(picture, normals, FPFH, how alone the patch is in its scan), each number z-scored over the scan's own object. It is
+(picture, normals, how alone the patch is in its scan), each number z-scored over the scan's own object. It is
 trained on whole scans in which pseudo anomalies change geometry and appearance together, so that no scan of the tested
 product is needed, labelled or not. See docs/beyond.md for what each part is worth.
 """
@@ -34,28 +34,29 @@ from threedzal.features.rgb import RGBFeatures
 from threedzal.features.views import FPFH_WIDTH, FrozenViews, object_cells
 from threedzal.losses import contrastive_loss
 from threedzal.metrics import AUPRO
-from threedzal.mixture import bulk_spread, mix
+from threedzal.mixture import mix
 from threedzal.module import PatchModule
 from threedzal.pooling import POOLINGS, Pooling, excess, pool
 from threedzal.scoring import realign
 
 Branch = Literal["rgb", "fpfh", "point_cloud"]
-_MOMENTUM = 0.01  # of a running mean over training steps: about the last hundred
 
 
 class ThreeDZALPlus(PatchModule):
     """Small MLPs on instance-normalised views of the patches, beside the paper's memory bank.
 
     Args:
-        experts: What each of the classifiers sees. `rgb`: frozen features of the picture;
+        experts: What each of the classifiers sees; their log-odds are averaged. `rgb`: frozen features of the picture;
             `raw_rgb`: the same, not normalised; `normals`: the same network on a picture of the normals; `relief`:
             bands of depth, bending, gaps; `similarity`: distances to the most similar other patches of the scan, by
             every layer of the expert's `rgb` and `normals`; `symmetry`: the same to patches in any turn and mirroring
             of the scan; `rgb_similarity` and so on: these of an image that the expert does not see itself; `fpfh`;
             `point_cloud`: E_theta, a PointNet++ on the patch's points that learns with the classifiers.
             `[[point_cloud]]` is the paper's C_w.
-        mixture: How much each expert's log-odds count on a scan: `spread`, the less the louder it is on the bulk of the
-            scan's patches (`threedzal.mixture`); `equal`, all the same.
+        score_experts: More classifiers, which have a say in the score of a scan alone, beside the others. What is
+            z-scored tells the patches of a scan from one another, and what is not tells scans apart, too.
+        mixture: How much each expert counts in the score: `calm`, the less the louder it is on the bulk of the scan's
+            patches (`threedzal.mixture`); `equal`, all the same, as in the maps.
         backbone: Any timm model with `features_only`.
         layers: Its feature levels.
         rgb_weights: `pretrained` (timm's hub), `random`, or a local file.
@@ -85,7 +86,8 @@ class ThreeDZALPlus(PatchModule):
             ("rgb", "similarity", "symmetry"),
             ("normals", "similarity", "symmetry"),
         ),
-        mixture: Literal["spread", "equal"] = "spread",
+        score_experts: tuple[tuple[Input, ...], ...] = (),
+        mixture: Literal["calm", "equal"] = "calm",
         backbone: str = "wide_resnet50_2",
         layers: tuple[int, ...] = (1, 2, 3),
         rgb_weights: str = "pretrained",
@@ -109,7 +111,7 @@ class ThreeDZALPlus(PatchModule):
         super().__init__()
         self.save_hyperparameters()
         self._check_options()
-        self._views_of = [views_of(expert) for expert in experts]
+        self._views_of, self._voters = [views_of(e) for e in (*experts, *score_experts)], len(experts)
         seen = dict.fromkeys(name for views in self._views_of for name in views)
         self.uses_fpfh, self.learns_fpfh = "fpfh" in (*bank_branches, *seen), "fpfh" in seen
         self.views = FrozenViews(backbone=backbone, layers=layers, normalise=normalise)
@@ -124,7 +126,6 @@ class ThreeDZALPlus(PatchModule):
             )
             for names in self._views_of
         )
-        self.register_buffer("usual_spread", torch.ones(len(experts)))  # of normal patches, a running mean of training
         self.pseudo_scan_aupro = AUPRO(max_fpr=0.3)
         self.pseudo_scan_auroc = MetricCollection(
             {how: BinaryAUROC() for how in POOLINGS}, prefix="val/pseudo_scans/image_auroc/"
@@ -132,8 +133,9 @@ class ThreeDZALPlus(PatchModule):
 
     def _check_options(self) -> None:
         given = self.hparams
-        for expert in given.experts:
-            check_expert(expert)
+        for name in ("experts", "score_experts"):
+            for expert in given[name]:
+                check_expert(name, expert)
         if not given.experts:
             raise UserError("model.experts is empty: give what at least one classifier sees, such as [[rgb]]")
         if not set(given.bank_layers) <= set(given.layers) or not given.bank_layers:
@@ -171,34 +173,39 @@ class ThreeDZALPlus(PatchModule):
         `eta` is not looked at: eq. (8) moves points, and the frozen views are not moved.
         """
         cells = object_cells(scan)
-        odds = self._log_odds(self.inputs(scan, cells))
-        usual = self.usual_spread if self.hparams.mixture == "spread" else None
-        return mix(odds, cells, usual).sigmoid() * cells
+        return self._log_odds(scan, cells, slice(self._voters)).mean(dim=1).sigmoid() * cells
 
     def cell_scores(self, probability: Tensor, scan: Scan) -> Tensor:
         return excess(probability, object_cells(scan)) if self.hparams.cells == "excess" else probability
 
     def scan_score(self, probability: Tensor, scan: Scan) -> Tensor:
-        return pool(probability, object_cells(scan), how=self.hparams.pooling)
+        return pool(self._judged_by_all(probability, scan), object_cells(scan), how=self.hparams.pooling)
 
-    def _log_odds(self, inputs: list[Tensor]) -> Tensor:
-        """(B,E,P) float32 of each classifier, of what it sees of the patches, (B,P,D)."""
-        odds = [expert(seen)[..., 0].float() for expert, seen in zip(self.classifiers, inputs, strict=True)]
+    def _judged_by_all(self, probability: Tensor, scan: Scan) -> Tensor:
+        """(B,P): what all experts say, mixed; where the others have no more to say, `probability` is."""
+        if not self.hparams.score_experts and (self.hparams.mixture == "equal" or self._voters == 1):
+            return probability
+        cells = object_cells(scan)
+        odds = self._log_odds(scan, cells)
+        mixed = mix(odds, cells) if self.hparams.mixture == "calm" else odds.mean(dim=1)
+        return mixed.sigmoid() * cells
+
+    def _log_odds(self, scan: Scan, cells: Tensor, which: slice = slice(None)) -> Tensor:
+        """(B,E,P) float32 of the classifiers `which`."""
+        inputs = self.inputs(scan, cells, which)
+        odds = [expert(seen)[..., 0].float() for expert, seen in zip(self.classifiers[which], inputs, strict=True)]
         return torch.stack(odds, dim=1)
 
-    def inputs(self, scan: Scan, cells: Tensor) -> list[Tensor]:
+    def inputs(self, scan: Scan, cells: Tensor, which: slice = slice(None)) -> list[Tensor]:
         """What each classifier sees of the patches, (B,P,D): 0 outside `cells` (B,P) bool, the object's."""
-        views = self._frozen(scan, cells)
-        if any("point_cloud" in names for names in self._views_of):
+        views = self._frozen(scan, cells, which)
+        if any("point_cloud" in names for names in self._views_of[which]):
             measured = cells & scan.cells
             views["point_cloud"] = self._normalised(self._embedded(scan, measured), measured)
-        return self._seen(views)
+        return [torch.cat([views[name] for name in names], dim=2) for names in self._views_of[which]]
 
-    def _seen(self, views: dict[str, Tensor]) -> list[Tensor]:
-        return [torch.cat([views[name] for name in names], dim=2) for names in self._views_of]
-
-    def _frozen(self, scan: Scan, cells: Tensor) -> dict[str, Tensor]:
-        return self.views(scan, cells, {name for names in self._views_of for name in names} - {"point_cloud"})
+    def _frozen(self, scan: Scan, cells: Tensor, which: slice = slice(None)) -> dict[str, Tensor]:
+        return self.views(scan, cells, {name for names in self._views_of[which] for name in names} - {"point_cloud"})
 
     def _embedded(self, scan: Scan, cells: Tensor) -> Tensor:
         """E_theta of the patches `cells` (B,P) bool: (B,P,embedding), 0 elsewhere."""
@@ -223,7 +230,7 @@ class ThreeDZALPlus(PatchModule):
         cells = object_cells(scan)
         abnormal, decided = patch_labels(scan.mask, cells, positive_share=self.hparams.positive_share)
         shown = chosen_patches(abnormal, decided, normals=self.hparams.normals_per_scan)
-        truth, losses = abnormal[shown], {}
+        truth, losses, odds = abnormal[shown], {}, []
         views = self._frozen(scan, cells)
         if self.encoder is not None:
             measured = shown & scan.cells
@@ -232,28 +239,18 @@ class ThreeDZALPlus(PatchModule):
             if self.hparams.w_con:
                 con = contrastive_loss(embeddings[measured], abnormal[measured])
                 losses["l_con"] = self.hparams.w_con * con
-        inputs = self._seen(views)
-        odds = [expert(seen[shown])[:, 0] for expert, seen in zip(self.classifiers, inputs, strict=True)]
+        for expert, names in zip(self.classifiers, self._views_of, strict=True):
+            odds.append(expert(torch.cat([views[name][shown] for name in names], dim=1))[:, 0])
         losses["l_bce"] = sum(balanced_loss(values, truth, hard=self.hparams.hard_normals) for values in odds)
         loss = sum(losses.values())
         self._log("train/loss", loss, prog_bar=True)
         for name, value in losses.items():
             self._log(f"train/{name}", value)
-        correct = (torch.stack(odds).mean(dim=0) > 0) == truth
+        correct = (torch.stack(odds[: self._voters]).mean(dim=0) > 0) == truth
         for name, kind in (("normal", ~truth), ("abnormal", truth)):
             if kind.any():
                 self._log(f"train/accuracy/{name}", correct[kind].float().mean())
-        self._watch_spread(inputs, shown & ~abnormal)
         return loss
-
-    @torch.no_grad()
-    def _watch_spread(self, inputs: list[Tensor], normal: Tensor) -> None:
-        """Keep how far the experts' log-odds spread over normal patches (B,P) bool, without dropout, as in use."""
-        self.classifiers.eval()
-        spread = bulk_spread(self._log_odds(inputs), normal).mean(dim=0)
-        self.classifiers.train()
-        spread = self.trainer.strategy.reduce(spread, reduce_op="mean")  # the same in all processes
-        self.usual_spread.lerp_(spread, max(_MOMENTUM, 1 / (self.global_step + 1)))
 
     def _log(self, name: str, value: Tensor, **options) -> None:
         self.log(name, value.detach(), on_step=True, on_epoch=False, batch_size=1, **options)
@@ -275,8 +272,9 @@ class ThreeDZALPlus(PatchModule):
         probability, cells = self.abnormality(scan, eta=0.0), object_cells(scan)
         maps = realign(self.cell_scores(probability, scan), size=scan.mask.shape[-2:])
         self.pseudo_scan_aupro.update(maps, scan.mask[:, 0], roi=scan.object)
+        judged = self._judged_by_all(probability, scan)
         for how, metric in self.pseudo_scan_auroc.items(keep_base=True):
-            score = pool(probability, cells, how=how)
+            score = pool(judged, cells, how=how)
             metric.update(0.5 + 0.5 * score / (1 + score.abs()), scan.label)  # the same order, in [0,1]
 
     def on_validation_epoch_end(self) -> None:
