@@ -125,17 +125,21 @@ class Judged:
         return pool(self.score_odds.sigmoid() * cells, cells, how=how)
 
 
-def judge(grids: list[Judged], row: Row) -> dict[str, float]:
+def judge_maps(grids: list[Judged], row: Row) -> dict[str, float]:
     """Metrics of the mean over grids."""
     mask, object = grids[0].stacked("mask"), grids[0].stacked("object")
     maps = torch.stack([grid.maps(row) for grid in grids]).mean(0)
     whole, own = pro_curve(maps, mask), pro_curve(maps, mask, roi=object)
-    metrics = {
+    return {
         "AUPRO 0.3": float(area(*whole, limit=0.3)),
         "AUPRO 0.05": float(area(*whole, limit=0.05)),
         "object-only 0.3": float(area(*own, limit=0.3)),
     }
-    defective = mask.flatten(1).any(dim=1)
+
+
+def judge_scores(grids: list[Judged]) -> dict[str, float]:
+    """Image AUROC by each pooling, of the mean over grids."""
+    metrics, defective = {}, grids[0].stacked("mask").flatten(1).any(dim=1)
     for how in POOLINGS:
         score = torch.stack([grid.scores(how) for grid in grids]).mean(0)
         metrics[f"image, {how}"] = float(auroc(rank(sorted_scores(score[~defective]), score[defective])))
@@ -188,7 +192,7 @@ def main() -> None:
         parser.error(f"--rows has {', '.join(asked)}: give the random products that it learns from with --products")
     experts = Experts(maker, options.folds, options.epochs, options.dropout, tuple(options.where or places))
     store = options.cache / f"{options.results}-{options.folds}.json"
-    results = json.loads(store.read_text()) if store.is_file() else {}
+    results, maps = json.loads(store.read_text()) if store.is_file() else {}, {}
     for name in wanted:
         row = ROWS[name]
         for seed in map(int, options.seeds.split(",")):
@@ -197,8 +201,11 @@ def main() -> None:
                 key, floor = f"{name}|{seed}|{test}", f"floor|0|{test}"
                 if key not in results:
                     grids = judged(maker, row, test, odds)
-                    results[key] = judge(grids, row)
-                    results[floor] = results.get(floor) or judge([Judged(None, None, grids[0].scans)], row)
+                    alike = replace(row, score_experts=(), mixture="equal"), seed, test  # rows of the same maps
+                    maps[alike] = maps.get(alike) or judge_maps(grids, row)
+                    results[key] = maps[alike] | judge_scores(grids)
+                    none = [Judged(None, None, grids[0].scans)]
+                    results[floor] = results.get(floor) or judge_maps(none, row) | judge_scores(none)
             store.write_text(json.dumps(results, indent=1))
     print(tables(results))
 
