@@ -39,25 +39,24 @@ from threedzal.pooling import POOLINGS, excess, pool
 
 FPFH = ("fpfh",)
 RAW_ALIKE, FPFH_ALIKE = (*RAW, *PICTURE[1:]), (*FPFH, *SURFACE[1:])  # beside how alone a patch is
-SCORE = (PICTURE, RAW_ALIKE, FPFH, FPFH_ALIKE)  # here the first of these is the map's own; the package learns two
+SURFACES = (FPFH, FPFH_ALIKE)
+SCORE = (PICTURE, RAW_ALIKE, RAW_ALIKE, *SURFACES)  # here what is alike counts twice; the package learns two
 DEFAULT = Row(score_experts=SCORE, products=True)
 BASE = Row(mixture="equal")  # what single parts of two experts are worth is measured without products
 CLOUD, WIDE = ("point_cloud",), ("wide_point_cloud",)
-BY_CLASS = ("ThreeDZALPlus", "equal weights", "score of two experts", "all six in the maps", "floor")
+BY_CLASS = ("ThreeDZALPlus", "equal weights", "score of two experts", "all in the maps", "floor")
 PLACES = ("pseudo", "built-in", "fresh", "last", "real")
 UNTOLD = ("top", "outlier", "tail")  # poolings that are measured and not in the tables
 ROWS = {
     "ThreeDZALPlus": DEFAULT,
     "equal weights": replace(DEFAULT, mixture="equal"),
-    "raw features twice": replace(DEFAULT, score_experts=(RAW_ALIKE, RAW_ALIKE, FPFH, FPFH_ALIKE)),
-    "raw features twice, equal weights": replace(
-        DEFAULT, score_experts=(RAW_ALIKE, RAW_ALIKE, FPFH, FPFH_ALIKE), mixture="equal"
-    ),
-    "score of five experts": replace(DEFAULT, score_experts=SCORE[1:]),
-    "score without raw features": replace(DEFAULT, score_experts=(PICTURE, FPFH, FPFH_ALIKE)),
-    "score without FPFH": replace(DEFAULT, score_experts=(PICTURE, RAW_ALIKE)),
+    "six experts": replace(DEFAULT, score_experts=SCORE[1:]),
+    "six experts, equal weights": replace(DEFAULT, score_experts=SCORE[1:], mixture="equal"),
+    "five experts": replace(DEFAULT, score_experts=SCORE[2:]),
+    "score without raw features": replace(DEFAULT, score_experts=(PICTURE, *SURFACES)),
+    "score without FPFH": replace(DEFAULT, score_experts=SCORE[:3]),
     "score of two experts": replace(DEFAULT, score_experts=()),
-    "all six in the maps": replace(DEFAULT, experts=(PICTURE, SURFACE, *SCORE), score_experts=()),
+    "all in the maps": replace(DEFAULT, experts=(PICTURE, SURFACE, *SCORE), score_experts=()),
     "without products": replace(DEFAULT, products=False),
     "two experts alone": BASE,
     "all four in the maps": replace(BASE, experts=(PICTURE, SURFACE, RAW, FPFH)),
