@@ -40,10 +40,10 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
         raise UserError(f"{path}: is not a checkpoint of this project (it names no method of {', '.join(METHODS)})")
     known = inspect.signature(_method_class(checkpoint)).parameters
-    if gone := set(checkpoint.get("hyper_parameters", {})) - set(known):
+    if differing := set(checkpoint["hyper_parameters"]) ^ set(known):  # a default would change what it says in silence
         raise UserError(
-            f"{path}: was fitted by another version of this project: its {checkpoint['method']} has "
-            f"{', '.join(sorted(gone))}, which this version's has not; use that version, or fit again"
+            f"{path}: was fitted by another version of this project, whose {checkpoint['method']} has other options "
+            f"({', '.join(sorted(differing))}): use that version, or fit again"
         )
     return checkpoint
 
