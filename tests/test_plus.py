@@ -1,6 +1,7 @@
 """ThreeDZALPlus: z-scores, labels and shading against plain computations; only the MLP learns; fit and test."""
 
 import contextlib
+import csv
 import math
 
 import numpy as np
@@ -439,6 +440,9 @@ def test_fit_and_test_through_the_command(root, tmp_path):
         assert main(["fit", "--config", str(path)]) == 0
         (fitted,) = tmp_path.rglob("fitted.ckpt")
         assert main(["test", "--config", str(path), "--ckpt_path", str(fitted), "--model.pooling", "max"]) == 0
+    with open(fitted.parent / "metrics.csv", newline="") as file:
+        validated = next(row for row in csv.DictReader(file) if row.get("val/pseudo_scans/object_aupro_0.3"))
+    assert all(0 <= float(validated[f"val/pseudo_scans/image_auroc/{how}"]) <= 1 for how in POOLINGS)
     checkpoint = read_checkpoint(fitted)
     assert checkpoint["hyper_parameters"]["pooling"] == "peak" and checkpoint["method"] == "ThreeDZALPlus"
     prediction = threedzal.load(fitted)(
